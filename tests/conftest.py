@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real volumes; tests that use it skip where it is absent."""
+    folder = Path(os.environ.get("SEMISEG_SHARED_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not (folder / "manifest.json").exists():
+        pytest.skip(f"real volumes are not available at {folder} (set SEMISEG_SHARED_DATA)")
+    return folder
