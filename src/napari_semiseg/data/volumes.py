@@ -1,0 +1,39 @@
+"""What the engine learns from: an image, its spacing and what was said about its voxels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+UNSAID = 255
+"""Label value of a voxel about which nobody said anything."""
+
+
+@dataclass(frozen=True)
+class TrainingVolume:
+    """A volume as the engine sees it.
+
+    Attributes
+    ----------
+    id : str
+        Identity of the volume, used in events and file names.
+    image : ndarray, shape (planes, rows, columns)
+        Intensities in the units of the file.
+    spacing : tuple of 3 floats
+        Voxel size in mm: plane, row, column.
+    labels : ndarray of uint8, shape (planes, rows, columns)
+        Class *indices* 0…C−1, 0 is background where somebody said so; 255 is not said.
+    corrected : frozenset of int
+        Planes whose labels changed after the last round; they weigh more in the next one.
+    """
+
+    id: str
+    image: np.ndarray
+    spacing: tuple[float, float, float]
+    labels: np.ndarray
+    corrected: frozenset[int] = field(default_factory=frozenset)
+
+    def labelled_planes(self) -> list[int]:
+        """Planes on which at least one voxel is labelled."""
+        return [int(plane) for plane in np.flatnonzero((self.labels != UNSAID).any(axis=(1, 2)))]
