@@ -1,0 +1,46 @@
+"""Methods by name. Third parties add theirs through the entry-point group ``napari_semiseg.methods``."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import entry_points
+
+from napari_semiseg.errors import InputError
+from napari_semiseg.methods.base import Method, Rate, Setup
+from napari_semiseg.methods.bcll import BoundaryContrast
+from napari_semiseg.methods.cross_teaching import CrossTeaching
+from napari_semiseg.methods.mcscv2 import CertaintyContrast
+from napari_semiseg.methods.supervised import Supervised
+
+__all__ = ["Method", "Rate", "Setup", "get", "names"]
+
+_OWN = (Supervised, CrossTeaching, BoundaryContrast, CertaintyContrast)
+
+
+@cache
+def _registry() -> dict[str, type[Method]]:
+    found = {method.name: method for method in _OWN}
+    for entry in entry_points(group="napari_semiseg.methods"):
+        method = entry.load()
+        found.setdefault(method.name, method)
+    return found
+
+
+def names() -> list[str]:
+    """Return the names of all methods, ``auto`` not among them."""
+    return list(_registry())
+
+
+def get(name: str) -> type[Method]:
+    """Return the method of a name.
+
+    Raises
+    ------
+    InputError
+        For an unknown name; the message lists the valid ones.
+    """
+    try:
+        return _registry()[name]
+    except KeyError:
+        valid = ", ".join(["auto", *names()])
+        raise InputError(f"There is no method {name!r}; choose one of {valid}.") from None

@@ -1,0 +1,224 @@
+"""Batches of a labelled and an unlabelled stream (methods.md 1.4, 12-A, 12-H)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_semiseg.data import augmentation as aug
+from napari_semiseg.data.volumes import UNSAID
+from napari_semiseg.data.working import WorkingVolume
+
+# A crop centres on a labelled structure this often, so that small organs are seen at all.
+_FOREGROUND_SHARE = 0.7
+# methods.md 12-H: corrected planes are at least this part of the labelled samples, and weigh double.
+_CORRECTED_SHARE = 0.25
+_CORRECTED_WEIGHT = 2.0
+# methods.md 12-A: below this part of labelled pixels a plane counts as scribbled.
+COMPLETE_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Crops of planes; the first ``labelled`` samples come from the labelled stream.
+
+    Attributes
+    ----------
+    image : Tensor of float32, shape (B, channels, H, W)
+    label : Tensor of int64, shape (B, H, W)
+        Class indices, 255 not said (beyond the plane too).
+    inside : Tensor of bool, shape (B, H, W)
+        False for padding beyond the plane.
+    weight : Tensor of float32, shape (B,)
+        Weight of the sample in supervised terms; corrected planes weigh 2.
+    labelled : int
+    volume, plane : Tensor of int64, shape (B,)
+        Where the sample comes from.
+    position : Tensor of float32, shape (B,)
+        Place of the plane along the slice axis, mm.
+    affine : Tensor of float32, shape (B, 2, 3)
+        Crop pixel from the centre of the crop to pixel of the plane on the working grid.
+    extras : dict of str to Tensor, shape (B, H, W)
+        Maps a method prepared, sampled with the same geometry.
+    """
+
+    image: Tensor
+    label: Tensor
+    inside: Tensor
+    weight: Tensor
+    labelled: int
+    volume: Tensor
+    plane: Tensor
+    position: Tensor
+    affine: Tensor
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def said(self) -> Tensor:
+        """Which pixels are labelled, bool, shape (B, H, W)."""
+        return self.label != UNSAID
+
+    @property
+    def unsaid(self) -> Tensor:
+        """Which pixels of the planes are not labelled: where unsupervised terms apply, bool, shape (B, H, W)."""
+        return ~self.said & self.inside
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on another device."""
+        moved = {
+            entry.name: value.to(device, non_blocking=True)
+            for entry in dataclasses.fields(self)
+            if isinstance(value := getattr(self, entry.name), Tensor)
+        }
+        extras = {name: value.to(device, non_blocking=True) for name, value in self.extras.items()}
+        return dataclasses.replace(self, **moved, extras=extras)
+
+
+class PlaneSampler:
+    """Draws batches of plane crops, repeatably.
+
+    Parameters
+    ----------
+    volumes : sequence of WorkingVolume
+    labelled, unlabelled : int
+        Samples per batch of either stream. The unlabelled stream is empty when every plane is labelled.
+    crop : int
+        Side of the crops in pixels.
+    context : int
+        Neighbouring planes on either side that are further channels.
+    strength : Augmentation
+    seed : int
+    """
+
+    def __init__(
+        self,
+        volumes: Sequence[WorkingVolume],
+        *,
+        labelled: int,
+        unlabelled: int,
+        crop: int,
+        context: int = 0,
+        strength: aug.Augmentation,
+        seed: int = 0,
+    ) -> None:
+        self.volumes = list(volumes)
+        self.crop = crop
+        self.context = context
+        self.strength = strength
+        self.rng = np.random.default_rng(seed)
+        said = [volume.said().numpy() for volume in self.volumes]
+        self.labelled_planes = [(v, int(p)) for v, part in enumerate(said) for p in np.flatnonzero(part > 0)]
+        self.corrected_planes = [(v, p) for v, p in self.labelled_planes if p in self.volumes[v].corrected]
+        # Scribbled planes are in both streams: supervised where something is said, unsupervised elsewhere.
+        self.unlabelled_planes = [
+            (v, int(p)) for v, part in enumerate(said) for p in np.flatnonzero(part < COMPLETE_SHARE)
+        ]
+        if not self.labelled_planes:
+            raise ValueError("no plane is labelled")
+        self.n_labelled = labelled
+        self.n_unlabelled = unlabelled if self.unlabelled_planes else 0
+        self._foreground = {
+            (v, p): torch.nonzero((plane := self.volumes[v].labels[p]).ne(UNSAID) & plane.gt(0)).numpy()
+            for v, p in self.labelled_planes
+        }
+        everything = [place + 0.0 for place in self._foreground.values() if len(place)]
+        # Unlabelled crops look where the labelled structures are, which is where they are in most volumes too.
+        self._centres = [
+            np.concatenate(
+                [self._foreground[v, p] for v, p in self.labelled_planes if v == index] or [np.zeros((0, 2))]
+            )
+            for index in range(len(self.volumes))
+        ]
+        self._shared_centres = np.concatenate(everything) if everything else np.zeros((0, 2))
+
+    def batch(self) -> Batch:
+        """Draw the next batch, on the CPU."""
+        chosen = self._draw_labelled(self.n_labelled) + self._draw(self.unlabelled_planes, self.n_unlabelled)
+        samples = [self._sample(v, p, index < self.n_labelled) for index, (v, p) in enumerate(chosen)]
+        corrected = set(self.corrected_planes)
+        return Batch(
+            image=torch.stack([sample["image"] for sample in samples]),
+            label=torch.stack([sample["label"] for sample in samples]),
+            inside=torch.stack([sample["inside"] for sample in samples]),
+            weight=torch.tensor([_CORRECTED_WEIGHT if place in corrected else 1.0 for place in chosen]),
+            labelled=self.n_labelled,
+            volume=torch.tensor([v for v, _ in chosen]),
+            plane=torch.tensor([p for _, p in chosen]),
+            position=torch.tensor([p * self.volumes[v].plane_spacing for v, p in chosen]),
+            affine=torch.stack([sample["affine"] for sample in samples]),
+            extras={
+                name: torch.stack([sample["extras"][name] for sample in samples]) for name in self.volumes[0].extras
+            },
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Return the generator's state, JSON-able, for exact resume."""
+        return self.rng.bit_generator.state
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state that `state` returned."""
+        self.rng.bit_generator.state = state
+
+    def _draw_labelled(self, count: int) -> list[tuple[int, int]]:
+        corrected = 0
+        if self.corrected_planes and len(self.corrected_planes) < len(self.labelled_planes):
+            natural = len(self.corrected_planes) / len(self.labelled_planes)
+            corrected = int(self.rng.binomial(count, max(_CORRECTED_SHARE, natural)))
+        return self._draw(self.corrected_planes, corrected) + self._draw(self.labelled_planes, count - corrected)
+
+    def _draw(self, places: list[tuple[int, int]], count: int) -> list[tuple[int, int]]:
+        """Draw places with as few repetitions as possible: neighbours come from all over the volume."""
+        if count == 0:
+            return []
+        rounds = [self.rng.permutation(len(places)) for _ in range(-(-count // len(places)))]
+        return [places[i] for i in np.concatenate(rounds)[:count]]
+
+    def _centre(self, v: int, p: int, shape: tuple[int, int], labelled: bool) -> tuple[float, float]:
+        candidates = self._foreground.get((v, p), np.zeros((0, 2))) if labelled else self._centres[v]
+        if not labelled and len(candidates) == 0:
+            candidates = self._shared_centres
+        if len(candidates) and self.rng.random() < _FOREGROUND_SHARE:
+            row, column = candidates[self.rng.integers(len(candidates))]
+            jitter = self.rng.uniform(-self.crop / 4, self.crop / 4, size=2)
+            place = (row + jitter[0], column + jitter[1])
+        else:
+            place = tuple(self.rng.uniform(0, size - 1) for size in shape)
+        return tuple(self._hold(x, size) for x, size in zip(place, shape, strict=True))  # type: ignore[return-value]
+
+    def _hold(self, centre: float, size: int) -> float:
+        """Keep the crop within the plane where it fits, else centre it."""
+        half = (self.crop - 1) / 2
+        if size <= self.crop:
+            return (size - 1) / 2
+        return float(min(max(centre, half), size - 1 - half))
+
+    def _sample(self, v: int, p: int, labelled: bool) -> dict[str, Any]:
+        volume = self.volumes[v]
+        shape = (volume.image.shape[1], volume.image.shape[2])
+        transform = aug.draw_geometric(self.rng, self.strength, self._centre(v, p, shape, labelled))
+        change = aug.draw_photometric(self.rng, self.strength)
+        grid = aug.sampling_grid(transform, self.crop, shape)
+        channels = volume.image[neighbours(p, len(volume.image), self.context)]
+        return {
+            "image": aug.change_intensity(aug.crop_image(channels, grid), change),
+            "label": aug.crop_labels(volume.labels[p], grid),
+            "inside": aug.inside(grid),
+            "affine": torch.from_numpy(transform.affine.astype(np.float32)),
+            "extras": {
+                name: aug.crop_image(values[p][None], grid)[0]
+                if values.is_floating_point()
+                else aug.crop_labels(values[p], grid)
+                for name, values in volume.extras.items()
+            },
+        }
+
+
+def neighbours(plane: int, planes: int, context: int) -> list[int]:
+    """Return the planes that are the channels of ``plane``; at the ends the last plane is repeated."""
+    return [min(max(plane + step, 0), planes - 1) for step in range(-context, context + 1)]

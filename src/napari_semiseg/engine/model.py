@@ -1,0 +1,217 @@
+"""A trained model: networks and all that is needed to apply them, in safetensors and JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from napari_semiseg import methods
+from napari_semiseg.data.intensity import IntensityRule
+from napari_semiseg.data.working import WorkingGrid
+from napari_semiseg.errors import InputError
+from napari_semiseg.methods import Method, Setup
+
+_FORMAT = "napari-semiseg model"
+_VERSION = 1
+
+
+class _Description(BaseModel):
+    """What ``model.json`` holds."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    format: str
+    version: int
+    package: str
+    method: str
+    settings: dict[str, object]
+    class_ids: list[int] = Field(min_length=2, max_length=255)
+    class_names: dict[int, str]
+    channels: int = Field(ge=1, le=99)
+    small: bool
+    spacing: float = Field(gt=0, allow_inf_nan=False)
+    window: tuple[float, float] | None
+
+
+@dataclass
+class Model:
+    """Networks with the settings, classes, grid and intensity scale that they were trained with.
+
+    Attributes
+    ----------
+    method : Method
+    networks : ModuleDict
+    setup : Setup
+    class_ids : tuple of int
+        Class id of each index; the first is 0, background.
+    class_names : mapping of int to str
+    grid : WorkingGrid
+    rule : IntensityRule
+    """
+
+    method: Method
+    networks: nn.ModuleDict
+    setup: Setup
+    class_ids: tuple[int, ...]
+    class_names: Mapping[int, str]
+    grid: WorkingGrid
+    rule: IntensityRule
+
+    @classmethod
+    def build(
+        cls,
+        method: Method,
+        class_ids: Sequence[int],
+        class_names: Mapping[int, str],
+        grid: WorkingGrid,
+        rule: IntensityRule,
+        *,
+        small: bool,
+    ) -> Model:
+        """Build a model with fresh weights."""
+        setup = Setup(classes=len(class_ids), channels=2 * method.context + 1, small=small)
+        names = {int(i): str(class_names.get(i, f"class {i}")) for i in class_ids}
+        return cls(method, method.networks(setup), setup, tuple(class_ids), names, grid, rule)
+
+    def files(self) -> dict[str, bytes]:
+        """Return the model as the contents of ``model.safetensors`` and ``model.json``."""
+        description = _Description(
+            format=_FORMAT,
+            version=_VERSION,
+            package=version("napari-semiseg"),
+            method=self.method.name,
+            settings=self.method.model_dump(),
+            class_ids=list(self.class_ids),
+            class_names=dict(self.class_names),
+            channels=self.setup.channels,
+            small=self.setup.small,
+            spacing=self.grid.spacing,
+            window=self.rule.window,
+        )
+        return {
+            "model.safetensors": save(portable(self.networks.state_dict())),
+            "model.json": description.model_dump_json(indent=2).encode(),
+        }
+
+    @classmethod
+    def load(cls, path: str | Path, device: torch.device | str = "cpu") -> Model:
+        """Load a model; no code in the files is ever executed.
+
+        Parameters
+        ----------
+        path : path
+            The folder that holds ``model.safetensors`` and ``model.json``, or either file.
+        device : torch.device
+
+        Raises
+        ------
+        InputError
+            If the files are missing, damaged, of a newer version or do not fit each other.
+        """
+        path = Path(path)
+        folder, stem = (path, "model") if path.is_dir() else (path.parent, path.stem)
+        description_file, weights_file = folder / f"{stem}.json", folder / f"{stem}.safetensors"
+        for file in (description_file, weights_file):
+            if not file.is_file():
+                raise InputError(
+                    f"{file} does not exist; a model is a .safetensors file with a .json file of the same name beside it."
+                )
+        try:
+            description = _Description.model_validate_json(description_file.read_bytes())
+            if description.format != _FORMAT:
+                raise ValueError("not a napari-semiseg model")
+        except (ValidationError, ValueError) as error:
+            raise InputError(
+                f"{description_file} does not describe a napari-semiseg model ({_first_line(error)}); "
+                "export the model again."
+            ) from None
+        if description.version > _VERSION:
+            raise InputError(
+                f"{description_file} was written by a newer napari-semiseg ({description.package}); update to use it."
+            )
+        try:
+            method = methods.get(description.method).model_validate(description.settings)
+        except ValidationError as error:
+            raise InputError(
+                f"The settings in {description_file} do not fit the method {description.method!r} "
+                f"({_first_line(error)}); export the model again."
+            ) from None
+        model = cls.build(
+            method,
+            description.class_ids,
+            description.class_names,
+            WorkingGrid(description.spacing),
+            IntensityRule(description.window),
+            small=description.small,
+        )
+        try:
+            model.networks.load_state_dict(load_file(weights_file))
+        except (SafetensorError, RuntimeError, OSError) as error:
+            raise InputError(
+                f"The weights in {weights_file} are damaged or do not fit {description_file.name} "
+                f"({_first_line(error)}); export the model again."
+            ) from None
+        model.networks.to(device)
+        return model
+
+    def adopt(self, other: Model) -> str | None:
+        """Take over another model's weights, class by class (methods.md 12-H).
+
+        Tensors of equal shape are copied; where the first dimension counts classes, rows are copied by class id and
+        the rows of new classes keep their fresh values.
+
+        Returns
+        -------
+        str or None
+            Why nothing was taken over, or None.
+        """
+        if other.method.name != self.method.name:
+            return f"the last round used {other.method.name}, this one {self.method.name}"
+        mine, theirs = self.networks.state_dict(), other.networks.state_dict()
+        rows = [(new, other.class_ids.index(i)) for new, i in enumerate(self.class_ids) if i in other.class_ids]
+        same_classes = self.class_ids == other.class_ids
+        copied = 0
+        for name, tensor in mine.items():
+            source = theirs.get(name)
+            if source is None or source.dim() != tensor.dim():
+                continue
+            per_class = (
+                tensor.dim() > 0
+                and (len(tensor), len(source)) == (self.setup.classes, other.setup.classes)
+                and tensor.shape[1:] == source.shape[1:]
+            )
+            if source.shape == tensor.shape and (same_classes or not per_class):
+                tensor.copy_(source)
+            elif per_class:
+                for new, old in rows:
+                    tensor[new].copy_(source[old])
+            else:
+                continue
+            copied += 1
+        if not copied:
+            return "the networks have other sizes"
+        self.method.after_warm_start(self.networks)
+        return None
+
+
+def portable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return contiguous copies on the CPU; safetensors refuses views and shared memory."""
+    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc'])) or 'content'}: {first['msg']}"
+    if isinstance(error, json.JSONDecodeError):
+        return "it is not JSON"
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".:")

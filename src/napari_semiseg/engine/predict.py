@@ -1,0 +1,138 @@
+"""From networks to label, probability and uncertainty maps on the grid of the volume."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from napari_semiseg.data.sampling import neighbours
+from napari_semiseg.data.working import resample_image
+from napari_semiseg.engine.model import Model
+
+_BLOCK_PIXELS = 4_000_000  # output pixels × classes computed at once: bounds the memory, feeds the progress bar
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Prediction of some planes, on the grid of the volume.
+
+    Attributes
+    ----------
+    labels : ndarray of uint8, shape (planes, rows, columns)
+        Class ids.
+    entropy : ndarray of uint8, same shape
+        Entropy divided by ln C; 255 ≙ 1.
+    disagreement : ndarray of uint8, same shape, or None
+        Total variation ½‖p₁−p₂‖₁ of two networks; 255 ≙ 1. None where one network predicts.
+    probabilities : ndarray of uint8, shape (C, planes, rows, columns)
+        255 ≙ 1.
+    """
+
+    labels: np.ndarray
+    entropy: np.ndarray
+    disagreement: np.ndarray | None
+    probabilities: np.ndarray
+
+
+def working_image(model: Model, image: np.ndarray, spacing: Sequence[float]) -> Tensor:
+    """Bring an image to the model's grid and intensity scale.
+
+    Parameters
+    ----------
+    model : Model
+    image : ndarray, shape (planes, rows, columns)
+    spacing : sequence of 3 floats
+        mm; plane, row, column.
+    """
+    shape = model.grid.shape((image.shape[1], image.shape[2]), (spacing[1], spacing[2]))
+    return resample_image(torch.from_numpy(model.rule.apply(image)), shape)
+
+
+@torch.inference_mode()
+def predict_planes(
+    model: Model, working: Tensor, planes: Sequence[int], shape: tuple[int, int], dtype: torch.dtype = torch.float32
+) -> Maps:
+    """Predict planes of a volume that was brought to the working grid.
+
+    Parameters
+    ----------
+    model : Model
+    working : Tensor, shape (planes, rows, columns)
+        As `working_image` returns.
+    planes : sequence of int
+    shape : tuple of 2 ints
+        Rows and columns of the result.
+    dtype : torch.dtype
+        bfloat16 computes in mixed precision.
+    """
+    device = next(model.networks.parameters()).device
+    training = model.networks.training
+    model.networks.eval()
+    try:
+        channels = [neighbours(p, len(working), model.method.context) for p in planes]
+        image = torch.stack([working[c] for c in channels]).to(device)
+        mixed = torch.autocast(device.type, dtype) if dtype != torch.float32 else nullcontext()
+        with mixed:
+            logits = model.method.predictors(model.networks, image)
+        # Networks without a share in the prediction still count in the disagreement.
+        probabilities = [logit.float().softmax(dim=1) for logit in logits]
+        mean = sum(p * share for p, share in zip(probabilities, model.method.shares(), strict=True))
+        disagreement = None
+        if len(probabilities) > 1:
+            disagreement = 0.5 * (probabilities[0] - probabilities[1]).abs().sum(dim=1, keepdim=True)
+        return _maps(model, _enlarge(mean, shape), None if disagreement is None else _enlarge(disagreement, shape))
+    finally:
+        model.networks.train(training)
+
+
+def predict_volume(
+    model: Model, image: np.ndarray, spacing: Sequence[float], dtype: torch.dtype = torch.float32
+) -> Iterator[tuple[int, Maps]]:
+    """Predict a whole volume block by block.
+
+    Parameters
+    ----------
+    model : Model
+    image : ndarray, shape (planes, rows, columns)
+    spacing : sequence of 3 floats
+        mm; plane, row, column.
+    dtype : torch.dtype
+
+    Yields
+    ------
+    first plane of the block, Maps
+    """
+    shape = (image.shape[1], image.shape[2])
+    working = working_image(model, image, spacing)
+    block = max(1, math.floor(_BLOCK_PIXELS / (shape[0] * shape[1] * model.setup.classes)))
+    for first in range(0, len(image), block):
+        yield first, predict_planes(model, working, range(first, min(first + block, len(image))), shape, dtype)
+
+
+def _enlarge(maps: Tensor, shape: tuple[int, int]) -> Tensor:
+    if tuple(maps.shape[2:]) == tuple(shape):
+        return maps
+    return functional.interpolate(maps, size=shape, mode="bilinear", align_corners=False)
+
+
+def _maps(model: Model, probabilities: Tensor, disagreement: Tensor | None) -> Maps:
+    ids = torch.tensor(model.class_ids, dtype=torch.uint8, device=probabilities.device)
+    entropy = torch.special.entr(probabilities).sum(dim=1) / math.log(model.setup.classes)
+    return Maps(
+        labels=ids[probabilities.argmax(dim=1)].cpu().numpy(),
+        entropy=_bytes(entropy),
+        disagreement=None if disagreement is None else _bytes(disagreement[:, 0]),
+        probabilities=_bytes(probabilities.transpose(0, 1)),
+    )
+
+
+def _bytes(values: Tensor) -> np.ndarray:
+    """Return values of 0…1 as uint8, 255 ≙ 1."""
+    return values.mul(255).add_(0.5).clamp_(0, 255).to(torch.uint8).cpu().numpy()

@@ -1,0 +1,399 @@
+"""The one training loop, for all methods."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from napari_semiseg import methods
+from napari_semiseg.data.intensity import IntensityRule
+from napari_semiseg.data.sampling import PlaneSampler
+from napari_semiseg.data.volumes import TrainingVolume
+from napari_semiseg.data.working import WorkingGrid, WorkingVolume, to_working
+from napari_semiseg.engine import events
+from napari_semiseg.engine.auto import choose_method
+from napari_semiseg.engine.budget import Budget
+from napari_semiseg.engine.control import Control, LocalControl, Wish
+from napari_semiseg.engine.device import choose_device, choose_precision, choose_threads, is_small
+from napari_semiseg.engine.events import Event
+from napari_semiseg.engine.keeper import Keeper, MemoryKeeper
+from napari_semiseg.engine.model import Model
+from napari_semiseg.engine.optimisation import Optimisation
+from napari_semiseg.engine.plan import Plan
+from napari_semiseg.engine.predict import predict_planes, predict_volume
+from napari_semiseg.errors import InputError
+from napari_semiseg.methods import Method
+
+_PREVIEW_EVERY = 5.0  # s; the panel promises a fresh plane at least every 10 s
+_CHECKPOINT_EVERY = 20.0  # s; a killed run loses at most this much learning
+_PATIENCE = 5  # steps in a row without a finite loss before the run gives up
+
+
+def train(
+    volumes: Sequence[TrainingVolume],
+    class_ids: Sequence[int],
+    plan: Plan,
+    *,
+    class_names: Mapping[int, str] | None = None,
+    control: Control | None = None,
+    keeper: Keeper | None = None,
+    start: Model | None = None,
+    resume: Mapping[str, bytes] | None = None,
+) -> Iterator[Event]:
+    """Train on partly labelled volumes and predict all of them at the end.
+
+    Parameters
+    ----------
+    volumes : sequence of TrainingVolume
+        At least one plane of one of them is labelled.
+    class_ids : sequence of int
+        Class id of each class index in the labels; the first is 0, background.
+    plan : Plan
+    class_names : mapping of int to str, optional
+    control : Control, optional
+        Stop, pause, plane on the screen; looked at between steps.
+    keeper : Keeper, optional
+        Receives checkpoints, previews and predictions.
+    start : Model, optional
+        Model of an earlier round to continue from (methods.md 12-H).
+    resume : mapping of str to bytes, optional
+        Contents of ``state.safetensors`` and ``state.json`` of an interrupted run, whose model is ``start``: the run
+        goes on exactly as if it had not been interrupted.
+
+    Yields
+    ------
+    Event
+        `Started` first, `Finished` last.
+
+    Raises
+    ------
+    InputError
+        For volumes or a plan that cannot be trained with.
+    """
+    run = _Run(volumes, class_ids, plan, class_names or {}, control or LocalControl(), keeper or MemoryKeeper())
+    yield from run.prepare(start, resume)
+    yield from run.learn()
+    yield from run.conclude()
+
+
+class _Run:
+    """The state of one run; its methods are the chapters of `train`."""
+
+    def __init__(
+        self,
+        volumes: Sequence[TrainingVolume],
+        class_ids: Sequence[int],
+        plan: Plan,
+        class_names: Mapping[int, str],
+        control: Control,
+        keeper: Keeper,
+    ) -> None:
+        check(volumes, class_ids)
+        self.volumes, self.class_ids, self.plan, self.control, self.keeper = volumes, class_ids, plan, control, keeper
+        torch.set_num_threads(choose_threads(plan.threads))
+        self.device = choose_device(plan.device)
+        self.dtype = choose_precision(plan.precision, self.device)
+        self.method, self.reason = _method(plan, volumes, len(class_ids), self.device)
+        torch.manual_seed(plan.seed)
+        grid = WorkingGrid.of(volumes, self.method.longest_side)
+        rule = IntensityRule.of(volumes)
+        self.model = Model.build(self.method, class_ids, class_names, grid, rule, small=is_small(self.device))
+        self.budget = Budget(plan.steps, None if plan.minutes is None else 60.0 * plan.minutes)
+        self.stopped = False
+        self._shown: tuple[str, int] | None = None
+        self._preview_at = self._checkpoint_at = time.perf_counter()
+        self._predicted = control.wish().predict
+        self._failures = 0
+        self._baseline: float | None = None
+
+    def prepare(self, start: Model | None, resume: Mapping[str, bytes] | None) -> Iterator[Event]:
+        warm = start is not None and resume is None
+        notices = []
+        if start is not None:
+            refusal = self.model.adopt(start) if warm else self._continue(start)
+            if refusal:
+                warm = False
+                notices.append(f"This round starts afresh, because {refusal}.")
+            elif warm:
+                # The grid and intensity scale are part of what the weights know.
+                self.model = dataclasses.replace(self.model, grid=start.grid, rule=start.rule)
+        working = to_working(self.volumes, self.model.grid, self.model.rule)
+        extras = self.method.targets(working)
+        self.working = [
+            dataclasses.replace(volume, extras={name: maps[i] for name, maps in extras.items()})
+            for i, volume in enumerate(working)
+        ]
+        self.by_id = {volume.id: (volume, source) for volume, source in zip(self.working, self.volumes, strict=True)}
+        self.sampler = self._sampler(self.method.labelled_batch, self.method.unlabelled_batch)
+        self.model.networks.to(self.device)
+        self.optimisation = Optimisation(self.method, self.model.networks, self.dtype, warm=warm)
+        if resume is not None:
+            record = self.optimisation.restore(resume)
+            self.sampler.restore(record["sampler"])
+            self.budget.done, self.budget.spent = record["done"], record["spent"]
+            self.optimisation.warm = record["warm"]
+        yield events.Started(
+            method=self.method.name,
+            reason=self.reason,
+            networks={
+                name: sum(p.numel() for p in module.parameters() if p.requires_grad)
+                for name, module in self.model.networks.items()
+            },
+            device=_device_name(self.device),
+            precision=str(self.dtype).removeprefix("torch."),
+            steps=self.plan.steps,
+            seconds=self.budget.seconds,
+            settings=self.method.model_dump(),
+            labelled=len(self.sampler.labelled_planes),
+            unlabelled=len(self.sampler.unlabelled_planes),
+        )
+        for text in notices:
+            yield events.Notice(text=text)
+        if self.method.uses_unlabelled and not self.sampler.unlabelled_planes:
+            yield events.Notice(text="Every slice is labelled, so the terms for unlabelled slices are off.")
+        if warm:
+            self._baseline = self._agreement()
+
+    def learn(self) -> Iterator[Event]:
+        while not self.budget.is_spent:
+            wish = self.control.wish()
+            if wish.pause and not wish.stop:
+                yield events.Paused()
+                wish = self._wait()
+                if not wish.stop:
+                    yield events.Resumed()
+            if wish.stop:
+                self.stopped = True
+                return
+            yield from self._step()
+            yield from self._attend(wish)
+
+    def conclude(self) -> Iterator[Event]:
+        yield self._checkpoint()
+        if not self.stopped:
+            yield from self._judge()
+            yield from self._predict_all()
+        yield events.Finished(
+            reason="stopped" if self.stopped else "budget",
+            steps=self.optimisation.steps,
+            seconds=self.budget.spent,
+        )
+
+    def _continue(self, start: Model) -> None:
+        """Take over the interrupted model as it is."""
+        self.model = dataclasses.replace(start, method=self.method)
+
+    def _sampler(self, labelled: int, unlabelled: int) -> PlaneSampler:
+        return PlaneSampler(
+            self.working,
+            labelled=labelled,
+            unlabelled=unlabelled if self.method.uses_unlabelled else 0,
+            crop=self.method.crop,
+            context=self.method.context,
+            strength=self.method.strength(),
+            seed=self.plan.seed,
+        )
+
+    def _step(self) -> Iterator[Event]:
+        try:
+            with self.budget:
+                batch = self.sampler.batch().to(self.device)
+                losses = self.optimisation.step(batch, self.budget.progress)
+        except torch.OutOfMemoryError:
+            yield self._halve_batch()
+            return
+        except FloatingPointError as error:
+            self._failures += 1
+            if self._failures >= _PATIENCE:
+                raise InputError(
+                    f"Training diverged ({error}); try a lower learning rate or precision float32."
+                ) from error
+            yield events.Notice(text=f"A step was skipped: {error}.", level="warning")
+            return
+        self._failures = 0
+        yield events.StepDone(
+            step=self.optimisation.steps,
+            progress=self.budget.progress,
+            remaining=self.budget.remaining,
+            losses=losses,
+        )
+
+    def _halve_batch(self) -> Event:
+        labelled, unlabelled = self.sampler.n_labelled, self.sampler.n_unlabelled
+        if labelled == 1 and unlabelled <= 1:
+            raise InputError(
+                f"The device {self.device} has too little memory for a single crop of {self.method.crop} pixels; "
+                "choose a smaller crop or the device cpu."
+            )
+        torch.cuda.empty_cache()
+        state = self.sampler.state()
+        self.sampler = self._sampler(max(1, labelled // 2), max(1, unlabelled // 2) if unlabelled else 0)
+        self.sampler.restore(state)
+        return events.Notice(
+            text=f"The device ran out of memory: the batch is now {self.sampler.n_labelled} labelled and "
+            f"{self.sampler.n_unlabelled} unlabelled crops.",
+            level="warning",
+        )
+
+    def _wait(self) -> Wish:
+        while (wish := self.control.wish()).pause and not wish.stop:
+            time.sleep(0.05)
+        return wish
+
+    def _attend(self, wish: Wish) -> Iterator[Event]:
+        """Do what the watcher waits for: the shown plane, a checkpoint, a prediction of everything."""
+        now = time.perf_counter()
+        if (
+            wish.show is not None
+            and wish.show[0] in self.by_id
+            and (now - self._preview_at >= _PREVIEW_EVERY or wish.show != self._shown)
+        ):
+            yield self._preview(*wish.show)
+        if now - self._checkpoint_at >= _CHECKPOINT_EVERY:
+            yield self._checkpoint()
+        if wish.predict > self._predicted:
+            self._predicted = wish.predict
+            yield from self._predict_all()
+
+    def _preview(self, volume: str, plane: int) -> Event:
+        working, source = self.by_id[volume]
+        plane = min(max(plane, 0), len(source.image) - 1)
+        shape = (source.image.shape[1], source.image.shape[2])
+        self.keeper.preview(volume, plane, predict_planes(self.model, working.image, [plane], shape, self.dtype))
+        self._shown, self._preview_at = (volume, plane), time.perf_counter()
+        return events.PreviewReady(volume=volume, plane=plane)
+
+    def _checkpoint(self) -> Event:
+        state = self.optimisation.files(
+            {
+                "sampler": self.sampler.state(),
+                "done": self.budget.done,
+                "spent": self.budget.spent,
+                "warm": self.optimisation.warm,
+            }
+        )
+        self.keeper.save({**self.model.files(), **state})
+        self._checkpoint_at = time.perf_counter()
+        return events.CheckpointSaved(step=self.optimisation.steps)
+
+    def _predict_all(self) -> Iterator[Event]:
+        for volume in self.volumes:
+            yield from predict_to_keeper(self.model, volume, self.keeper, self.control, self.dtype)
+
+    def _agreement(self) -> float | None:
+        """Return the mean Dice of the present networks on labelled planes that were not corrected."""
+        return _agreement(self.model, self.working, self.dtype)
+
+    def _judge(self) -> Iterator[Event]:
+        """Tell when a warm start got worse where it had been right (methods.md 12-H); both rounds are kept."""
+        if self._baseline is None:
+            return
+        now = self._agreement()
+        if now is not None and now < self._baseline - 0.02:
+            yield events.Notice(
+                text=f"On slices that were not corrected the mean Dice fell from {self._baseline:.2f} to {now:.2f}; "
+                "the earlier round is kept and can be used instead.",
+                level="warning",
+            )
+
+
+def predict_to_keeper(
+    model: Model, volume: TrainingVolume, keeper: Keeper, control: Control, dtype: torch.dtype
+) -> Iterator[Event]:
+    """Predict a whole volume into a keeper; a stop leaves the earlier prediction as it was."""
+    two = len(model.method.shares()) > 1
+    writer = keeper.prediction(volume, model.setup.classes, two)
+    complete = False
+    total, count = 0.0, 0
+    try:
+        for first, maps in predict_volume(model, volume.image, volume.spacing, dtype):
+            writer.write(first, maps)
+            total, count = total + float(maps.entropy.sum(dtype=float)), count + maps.entropy.size
+            yield events.Predicting(volume=volume.id, progress=(first + len(maps.labels)) / len(volume.image))
+            if control.wish().stop:
+                return
+        complete = True
+    finally:
+        writer.close(complete=complete)
+    yield events.PredictionReady(volume=volume.id, mean_entropy=total / count / 255)
+
+
+def check(volumes: Sequence[TrainingVolume], class_ids: Sequence[int]) -> None:
+    """Refuse what cannot be trained with.
+
+    Raises
+    ------
+    InputError
+        Without volumes, without any labelled voxel, with fewer than two classes, or with a class nobody painted.
+    """
+    if not volumes:
+        raise InputError("There is no volume to train on; add one to the session.")
+    if len(class_ids) < 2:
+        raise InputError("Training needs at least one class besides background; paint a structure first.")
+    counts = sum(torch.stack([torch.bincount(_flat(v), minlength=256) for v in volumes]))
+    if int(counts[:255].sum()) == 0:
+        raise InputError("No slice is labelled yet; label one slice, then train.")
+    missing = [str(class_ids[i]) for i in range(1, len(class_ids)) if counts[i] == 0]
+    if missing:
+        raise InputError(
+            f"No voxel of class {', '.join(missing)} is painted; paint it on a labelled slice or remove the class."
+        )
+    if counts[0] == 0:
+        raise InputError(
+            "Nothing is labelled as background; complete a slice or add background strokes, so that the networks "
+            "learn where the structures end."
+        )
+
+
+def _flat(volume: TrainingVolume) -> torch.Tensor:
+    return torch.from_numpy(volume.labels.reshape(-1))
+
+
+def _method(
+    plan: Plan, volumes: Sequence[TrainingVolume], classes: int, device: torch.device
+) -> tuple[Method, str]:
+    """Return the method of a plan and why it was taken."""
+    small = is_small(device)
+    name, settings, reason = plan.method, {}, f"{plan.method} was asked for"
+    if name == "auto":
+        name, settings, reason = choose_method(volumes, classes, small=small)
+    kind = methods.get(name)
+    try:
+        return kind.preset(plan.preset, small=small, **{**settings, **plan.settings}), reason
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        valid = ", ".join(kind.model_fields)
+        raise InputError(
+            f"The setting {field!r} of {name} cannot be {first['input']!r}: {first['msg']}. Its settings are {valid}."
+        ) from None
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    if device.type == "cpu":
+        return f"cpu ({torch.get_num_threads()} threads)"
+    return str(device)
+
+
+def _agreement(model: Model, working: Sequence[WorkingVolume], dtype: torch.dtype) -> Any:
+    scores: list[float] = []
+    index = {class_id: i for i, class_id in enumerate(model.class_ids)}
+    for volume in working:
+        planes = [int(p) for p in torch.nonzero(volume.said() > 0)[:, 0] if int(p) not in volume.corrected]
+        for p in planes[:8]:
+            shape = (volume.image.shape[1], volume.image.shape[2])
+            predicted = predict_planes(model, volume.image, [p], shape, dtype).labels[0]
+            truth = volume.labels[p].numpy()
+            for class_id in model.class_ids[1:]:
+                a = (predicted == class_id) & (truth != 255)
+                b = truth == index[class_id]
+                if b.any():
+                    scores.append(2 * float((a & b).sum()) / float(a.sum() + b.sum()))
+    return sum(scores) / len(scores) if scores else None

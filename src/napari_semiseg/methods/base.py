@@ -1,0 +1,162 @@
+"""What a method is: fields, networks and named losses.
+
+A method is a recipe in one small file. It does not loop, step, log or save: the engine does, once for all methods.
+Everything that changes while training (networks, EMA teachers, banks, queues, prototypes) is a module of the
+`torch.nn.ModuleDict` that `Method.networks` returns, so saving and resuming it is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from napari_semiseg.data.augmentation import Augmentation
+from napari_semiseg.data.sampling import Batch
+from napari_semiseg.data.working import WorkingVolume
+from napari_semiseg.losses.schedules import poly_rate
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a method is built for.
+
+    Attributes
+    ----------
+    classes : int
+        Number of classes C, background included.
+    channels : int
+        Input channels: 1, or 2·context+1 neighbouring planes.
+    small : bool
+        True where no GPU helps: banks and samples are smaller (methods.md 12-G).
+    """
+
+    classes: int
+    channels: int
+    small: bool
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Learning rate of a group of networks.
+
+    Attributes
+    ----------
+    base : float
+        Highest learning rate.
+    warm_up : float
+        Part of the run during which the rate grows linearly from 0.
+    """
+
+    base: float
+    warm_up: float = 0.0
+
+    def at(self, progress: float) -> float:
+        """Return the rate at a progress of 0…1: linear warm-up, then base·(1−t/T)^0.9 (methods.md 1.4)."""
+        if progress < self.warm_up:
+            return self.base * progress / self.warm_up
+        return self.base * poly_rate(progress)
+
+
+class Method(BaseModel):
+    """Base of all methods; instances are immutable, validated settings.
+
+    Subclasses set the class variables, add fields with bounds (from which the panel's form, the command line's
+    ``--set`` and the model's metadata follow) and write `networks`, `losses` and `predictors`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    summary: ClassVar[str]
+    uses_unlabelled: ClassVar[bool] = False
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}, "product": {}, "product-small": {}}
+
+    crop: int = Field(224, ge=32, le=1024, multiple_of=16, description="Side of the training crops in pixels")
+    longest_side: int = Field(
+        512, ge=64, le=2048, description="Planes longer than this many pixels are worked on at a coarser spacing"
+    )
+    context: int = Field(
+        0, ge=0, le=3, description="Neighbouring planes on either side that the networks see as further channels"
+    )
+    labelled_batch: int = Field(4, ge=1, le=256, description="Labelled crops per step")
+    unlabelled_batch: int = Field(4, ge=0, le=256, description="Unlabelled crops per step")
+    optimiser: Literal["adamw", "sgd"] = Field("adamw", description="Optimiser; SGD uses momentum 0.9")
+    weight_decay: float = Field(5e-4, ge=0, le=1, description="Weight decay")
+    augmentation: Literal["turns", "medical"] = Field(
+        "medical",
+        description="turns: quarter-turns, flips, rotations (the papers'); medical: small rotations, sizes, elastic, "
+        "contrast and noise",
+    )
+
+    def networks(self, setup: Setup) -> nn.ModuleDict:
+        """Build everything that is trained or kept: networks, projectors, heads, teachers, banks."""
+        raise NotImplementedError
+
+    def losses(self, networks: nn.ModuleDict, batch: Batch, progress: float) -> dict[str, Tensor]:
+        """Return the named, weighted loss terms of one batch; the engine adds them up.
+
+        Parameters
+        ----------
+        networks : ModuleDict
+            As built by `networks`, in training mode.
+        batch : Batch
+        progress : float
+            t/T, 0 at the first step, towards 1 at the last.
+        """
+        raise NotImplementedError
+
+    def predictors(self, networks: nn.ModuleDict, image: Tensor) -> list[Tensor]:
+        """Return the logits of every network that takes part in the prediction, each of shape (B, C, H, W).
+
+        The prediction is the mean of their softmax weighted by `shares`, the disagreement that of the first two.
+        """
+        raise NotImplementedError
+
+    def shares(self) -> Sequence[float]:
+        """Return the share of each predictor in the prediction; they sum to 1."""
+        return (1.0,)
+
+    def rates(self) -> Mapping[str, Rate]:
+        """Return the learning rate of each module of `networks` that has parameters."""
+        raise NotImplementedError
+
+    def after_step(self, networks: nn.ModuleDict, step: int) -> None:
+        """Update what follows the networks, such as an EMA teacher."""
+
+    def after_warm_start(self, networks: nn.ModuleDict) -> None:
+        """Flush what belongs to the run that the weights come from: banks, queues, prototypes (methods.md 12-H)."""
+
+    def targets(self, volumes: Sequence[WorkingVolume]) -> Mapping[str, list[Tensor]]:
+        """Prepare further maps per volume (registered labels, propagated labels), sampled with each crop.
+
+        Returns
+        -------
+        mapping of str to list of Tensor, shape (planes, rows, columns)
+            One tensor per volume; integer maps are sampled like labels, floating ones like images.
+        """
+        return {}
+
+    def strength(self) -> Augmentation:
+        """Return how strongly samples are varied."""
+        if self.augmentation == "turns":
+            return Augmentation(turns=True, rotation=20.0)
+        return Augmentation(turns=False, rotation=15.0, scale=0.2, elastic=3.0, contrast=0.2, noise=0.1)
+
+    @classmethod
+    def preset(cls, name: str, *, small: bool, **settings: Any) -> Method:
+        """Return the method with the fields of a preset, changed by ``settings``.
+
+        Parameters
+        ----------
+        name : str
+            ``"paper"`` (closest workable form of the print) or ``"product"`` (recommended).
+        small : bool
+            Take the product preset for machines without a GPU.
+        """
+        key = "product-small" if name == "product" and small else name
+        return cls.model_validate({**cls.presets[key], **settings})

@@ -1,0 +1,53 @@
+"""Lower reference: a U-Net on the labelled slices only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from napari_semiseg import networks as nets
+from napari_semiseg.data.sampling import Batch
+from napari_semiseg.methods import terms
+from napari_semiseg.methods.base import Method, Rate, Setup
+
+
+class Supervised(Method):
+    """U-Net16 trained with ½(CE + Dice) on what is labelled (UNet-LS, methods.md 2)."""
+
+    name: ClassVar[str] = "supervised"
+    title: ClassVar[str] = "Supervised U-Net"
+    summary: ClassVar[str] = "A U-Net that learns from the labelled slices only."
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": {
+            "optimiser": "sgd",
+            "learning_rate": 0.01,
+            "weight_decay": 1e-4,
+            "augmentation": "turns",
+            "labelled_batch": 24,
+            "crop": 256,
+        },
+        "product": {"labelled_batch": 8},
+        "product-small": {"labelled_batch": 4, "crop": 160, "longest_side": 224},
+    }
+
+    unlabelled_batch: int = Field(0, ge=0, le=0, description="This method uses no unlabelled crops")
+    learning_rate: float = Field(2e-3, gt=0, le=1, description="Highest learning rate")
+
+    def networks(self, setup: Setup) -> nn.ModuleDict:
+        """Build the U-Net."""
+        return nn.ModuleDict({"unet": nets.build("unet16", setup.channels, setup.classes)})
+
+    def losses(self, networks: nn.ModuleDict, batch: Batch, progress: float) -> dict[str, Tensor]:
+        """Return the supervised loss."""
+        return {"supervised": terms.supervised(networks["unet"](batch.image).logits, batch)}
+
+    def predictors(self, networks: nn.ModuleDict, image: Tensor) -> list[Tensor]:
+        """Return the U-Net's logits."""
+        return [networks["unet"](image).logits]
+
+    def rates(self) -> Mapping[str, Rate]:
+        """Return the U-Net's learning rate."""
+        return {"unet": Rate(self.learning_rate)}
