@@ -127,7 +127,6 @@ class PlaneSampler:
             (v, p): torch.nonzero((plane := self.volumes[v].labels[p]).ne(UNSAID) & plane.gt(0)).numpy()
             for v, p in self.labelled_planes
         }
-        everything = [place + 0.0 for place in self._foreground.values() if len(place)]
         # Unlabelled crops look where the labelled structures are, which is where they are in most volumes too.
         self._centres = [
             np.concatenate(
@@ -135,7 +134,7 @@ class PlaneSampler:
             )
             for index in range(len(self.volumes))
         ]
-        self._shared_centres = np.concatenate(everything) if everything else np.zeros((0, 2))
+        self._shared_centres = np.concatenate(self._centres)
 
     def batch(self) -> Batch:
         """Draw the next batch, on the CPU."""

@@ -90,7 +90,9 @@ class Optimisation:
             tensors["generator.cuda"] = torch.cuda.get_rng_state()
         content = self.optimiser.state_dict()
         for index, state in content["state"].items():
-            tensors |= {f"optimiser.{index}.{name}": value for name, value in state.items() if isinstance(value, Tensor)}
+            tensors |= {
+                f"optimiser.{index}.{name}": value for name, value in state.items() if isinstance(value, Tensor)
+            }
         record = {"steps": self.steps, "groups": [len(g["params"]) for g in content["param_groups"]], **further}
         return {"state.safetensors": save(portable(tensors)), "state.json": json.dumps(record).encode()}
 

@@ -354,9 +354,7 @@ def _flat(volume: TrainingVolume) -> torch.Tensor:
     return torch.from_numpy(volume.labels.reshape(-1))
 
 
-def _method(
-    plan: Plan, volumes: Sequence[TrainingVolume], classes: int, device: torch.device
-) -> tuple[Method, str]:
+def _method(plan: Plan, volumes: Sequence[TrainingVolume], classes: int, device: torch.device) -> tuple[Method, str]:
     """Return the method of a plan and why it was taken."""
     small = is_small(device)
     name, settings, reason = plan.method, {}, f"{plan.method} was asked for"

@@ -49,9 +49,7 @@ class CrossTeaching(Method):
         return nn.ModuleDict(
             {
                 "cnn": nets.build("unet16", setup.channels, setup.classes),
-                "transformer": nets.build(
-                    "cs_unet", setup.channels, setup.classes, embed_dim=self.transformer_width
-                ),
+                "transformer": nets.build("cs_unet", setup.channels, setup.classes, embed_dim=self.transformer_width),
             }
         )
 

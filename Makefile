@@ -1,0 +1,55 @@
+# make demo   set up and run the main job on a built-in sample volume
+# make test   set up and run all tests and checks
+# make help   the rest
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-fast lint format docs screenshots clean
+
+help:
+	@echo "make demo         run the main job on a built-in sample volume (opens napari where there is a screen)"
+	@echo "make test         checks and all tests"
+	@echo "make test-fast    checks and the tests that take seconds, no windows"
+	@echo "make lint         ruff, mypy, import-linter, typos"
+	@echo "make format       put the code in shape"
+	@echo "make screenshots  make the pictures of the documentation anew from the phantoms"
+	@echo "make clean        remove everything that make created"
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "napari-semiseg needs Python 3.11 to 3.13, this is " + sys.version.split()[0] + "; run: make PYTHON=python3.12 ...")'
+	@echo "Setting up $(VENV) (this downloads PyTorch and napari; a few minutes) ..."
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[gui,test,dev]'
+	@touch $@
+
+demo: setup
+	tools/with-display $(BIN)/python -m napari_semiseg.gui.demo --out demo
+
+test: lint
+	$(BIN)/python -m pytest -q -m "not gui"
+	tools/with-display $(BIN)/python -m pytest -q -m gui
+
+test-fast: lint
+	$(BIN)/python -m pytest -q -m "not gui and not slow"
+
+lint: setup
+	$(BIN)/ruff check src tests benchmarks docs
+	$(BIN)/ruff format --check src tests benchmarks docs
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/typos src tests benchmarks docs README.md CONTRIBUTING.md CHANGELOG.md
+
+format: setup
+	$(BIN)/ruff check --fix src tests benchmarks docs
+	$(BIN)/ruff format src tests benchmarks docs
+
+screenshots: setup
+	SEMISEG_VIRTUAL_DISPLAY=1 tools/with-display $(BIN)/python docs/screenshots.py
+
+clean:
+	rm -rf $(VENV) demo site dist build .pytest_cache .mypy_cache .ruff_cache
