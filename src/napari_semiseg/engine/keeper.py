@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-import numpy as np
-
 from napari_semiseg.data.volumes import TrainingVolume
-from napari_semiseg.engine.predict import Maps
+from napari_semiseg.engine.predict import Maps, join
 
 
 class PredictionWriter(Protocol):
@@ -78,12 +76,5 @@ class _MemoryWriter:
         self.blocks.append(maps)
 
     def close(self, *, complete: bool) -> None:
-        if not complete:
-            return
-        disagreements = [block.disagreement for block in self.blocks if block.disagreement is not None]
-        self.keeper.predictions[self.volume] = Maps(
-            labels=np.concatenate([block.labels for block in self.blocks]),
-            entropy=np.concatenate([block.entropy for block in self.blocks]),
-            disagreement=np.concatenate(disagreements) if disagreements else None,
-            probabilities=np.concatenate([block.probabilities for block in self.blocks], axis=1),
-        )
+        if complete:
+            self.keeper.predictions[self.volume] = join(self.blocks)

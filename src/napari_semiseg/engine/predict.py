@@ -116,6 +116,17 @@ def predict_volume(
         yield first, predict_planes(model, working, range(first, min(first + block, len(image))), shape, dtype)
 
 
+def join(blocks: Sequence[Maps]) -> Maps:
+    """Join consecutive blocks of planes."""
+    differing = [block.disagreement for block in blocks if block.disagreement is not None]
+    return Maps(
+        labels=np.concatenate([block.labels for block in blocks]),
+        entropy=np.concatenate([block.entropy for block in blocks]),
+        disagreement=np.concatenate(differing) if differing else None,
+        probabilities=np.concatenate([block.probabilities for block in blocks], axis=1),
+    )
+
+
 def _enlarge(maps: Tensor, shape: tuple[int, int]) -> Tensor:
     if tuple(maps.shape[2:]) == tuple(shape):
         return maps

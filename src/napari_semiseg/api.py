@@ -1,0 +1,377 @@
+"""The main job as functions: what the command line does, for scripts and notebooks.
+
+Every function takes and returns plain Python values and raises `napari_semiseg.errors.InputError` with one clear
+sentence when something given cannot be used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_semiseg.errors import InputError
+
+if TYPE_CHECKING:
+    from napari_semiseg.engine.control import LocalControl
+    from napari_semiseg.engine.evaluate import Score
+    from napari_semiseg.engine.events import Event
+    from napari_semiseg.engine.suggest import Suggestion
+    from napari_semiseg.io import Volume
+    from napari_semiseg.session import Session
+
+
+@dataclass(frozen=True)
+class Source:
+    """One volume for a new session.
+
+    Attributes
+    ----------
+    image : path
+        File, or folder of a DICOM series.
+    labels : path, optional
+        Mask on the image's grid; 255 is unlabelled. Without any 255, slices that carry a label are complete and the
+        others unlabelled.
+    complete_slices : tuple of int
+        Further slices that are complete, although they show nothing but background.
+    series, frame : str, int, optional
+        Which DICOM series, which time point or channel.
+    """
+
+    image: str | Path
+    labels: str | Path | None = None
+    complete_slices: tuple[int, ...] = ()
+    series: str | None = None
+    frame: int | None = None
+
+
+def new(
+    session: str | Path,
+    volumes: Sequence[Source | str | Path],
+    *,
+    classes: Mapping[int, str] | None = None,
+    axis: int | None = None,
+    replace_nonfinite: bool = False,
+) -> Session:
+    """Create a session folder; nothing is left behind when a volume cannot be read.
+
+    Parameters
+    ----------
+    session : path
+        Folder to create.
+    volumes : sequence of Source or path
+    classes : mapping of int to str, optional
+        Class names by id, 1 to 254.
+    axis : int, optional
+        File axis along which slices are counted; by default the axis with clearly the largest spacing, else the last.
+    replace_nonfinite : bool
+        Replace NaN and infinite voxels instead of refusing them.
+    """
+    import shutil
+
+    from napari_semiseg.session import Session
+
+    if not volumes:
+        raise InputError("No volume was given; a session needs at least one.")
+    sources = [volume if isinstance(volume, Source) else Source(volume) for volume in volumes]
+    created = Session.create(Path(session), classes=dict(classes) if classes else None)
+    try:
+        for source in sources:
+            created.add_volume(
+                source.image,
+                labels=source.labels,
+                complete_slices=source.complete_slices,
+                axis=axis,
+                frame=source.frame,
+                series=source.series,
+                replace_nonfinite=replace_nonfinite,
+            )
+    except BaseException:
+        created.close()
+        shutil.rmtree(created.path, ignore_errors=True)
+        raise
+    return created
+
+
+def train(
+    session: str | Path | Session,
+    *,
+    method: str = "auto",
+    minutes: float | None = None,
+    steps: int | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    preset: str = "product",
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+    threads: int = 0,
+    fresh: bool = False,
+    control: LocalControl | None = None,
+) -> Iterator[Event]:
+    """Train one round of a session in this process.
+
+    Parameters
+    ----------
+    session : path or Session
+    method : str
+        One of `methods`, or ``"auto"``.
+    minutes, steps : float, int
+        Budget, one of the two; two minutes by default.
+    device, precision, preset, seed, threads
+        See `napari_semiseg.engine.plan.Plan`.
+    settings : mapping
+        Fields of the method that differ from the preset.
+    fresh : bool
+        Do not continue from the last round.
+    control : LocalControl, optional
+        Stops the run.
+
+    Yields
+    ------
+    Event
+        The last one is `Finished` or `Failed`.
+    """
+    from pydantic import ValidationError
+
+    from napari_semiseg.engine.plan import Plan
+    from napari_semiseg.session import run
+
+    try:
+        plan = Plan(
+            method=method,
+            minutes=minutes,
+            steps=steps,
+            device=device,
+            precision=precision,
+            preset=preset,
+            seed=seed,
+            settings=dict(settings or {}),
+            threads=threads,
+            warm_start=not fresh,
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"])) or "budget"
+        raise InputError(f"The option {name} cannot be {first['input']!r}: {first['msg']}.") from None
+    yield from run.train_round(_opened(session), plan, control=control)
+
+
+def predict(
+    source: str | Path | Session,
+    images: Sequence[str | Path] = (),
+    *,
+    out: str | Path,
+    entropy: str | Path | None = None,
+    disagreement: str | Path | None = None,
+    probabilities: str | Path | None = None,
+    device: str = "auto",
+    axis: int | None = None,
+    series: str | None = None,
+    frame: int | None = None,
+    replace_nonfinite: bool = False,
+) -> list[Path]:
+    """Segment images with a model, or the volumes of a session with its last round.
+
+    Parameters
+    ----------
+    source : path or Session
+        A session folder, or a model (folder or ``.safetensors`` file).
+    images : sequence of path
+        Images to segment; without any, the volumes of the session.
+    out : path
+        For one volume a file name as given, otherwise a folder with one mask per volume.
+    entropy, disagreement, probabilities : path, optional
+        Likewise for the maps (float32, 0–1; probabilities are 4D, one volume per class).
+
+    Returns
+    -------
+    list of Path
+        The masks written.
+    """
+    from napari_semiseg import io
+    from napari_semiseg.engine.device import choose_device
+    from napari_semiseg.engine.model import Model
+    from napari_semiseg.engine.predict import join, predict_volume
+    from napari_semiseg.session import Session
+
+    session = source if isinstance(source, Session) else None
+    if session is None and Path(source).is_dir() and (Path(source) / "session.json").exists():
+        session = Session.open(Path(source))
+    if session is not None:
+        last = session.latest_round()
+        if last is None:
+            raise InputError(f"The session {session.path} has no trained round yet; train it first.")
+        model_path: Path = last.path
+    else:
+        model_path = Path(source)
+    model = Model.load(model_path, choose_device(device))
+    volumes: list[Volume]
+    if images:
+        volumes = [
+            io.read_volume(image, axis=axis, series=series, frame=frame, replace_nonfinite=replace_nonfinite)
+            for image in images
+        ]
+    elif session is not None:
+        volumes = [session.load_volume(volume) for volume in session.volumes]
+    else:
+        raise InputError(f"{source} is a model; give the images to segment.")
+    stems = _unique([volume.name for volume in volumes])
+    wanted = {"labels": out, "entropy": entropy, "disagreement": disagreement, "probabilities": probabilities}
+    targets = {kind: _targets(Path(path), stems) for kind, path in wanted.items() if path is not None}
+    if disagreement is not None and len(model.method.shares()) < 2:
+        raise InputError(f"The method {model.method.name} has one network, so there is no disagreement to write.")
+    colours = {c.id: c.rgb for c in session.classes} if session is not None else None
+    for index, volume in enumerate(volumes):
+        maps = join([block for _, block in predict_volume(model, volume.data, volume.geometry.spacing)])
+        io.write_mask(targets["labels"][index], maps.labels, volume.geometry, dict(model.class_names), colours)
+        for kind in targets.keys() - {"labels"}:
+            values = getattr(maps, kind).astype(np.float32) / 255
+            write = io.write_maps if kind == "probabilities" else io.write_map
+            write(targets[kind][index], values, volume.geometry)
+    return targets["labels"]
+
+
+def suggest(session: str | Path | Session, *, count: int = 3) -> list[tuple[str, Suggestion]]:
+    """Return the slices most worth annotating next, best first, over all predicted volumes.
+
+    Returns
+    -------
+    list of (volume id, Suggestion)
+
+    Raises
+    ------
+    InputError
+        If no volume has a prediction yet.
+    """
+    from napari_semiseg.engine.suggest import rank_planes
+
+    opened = _opened(session)
+    last = opened.latest_round()
+    names = {c.id: c.name for c in opened.classes}
+    found: list[tuple[str, Suggestion]] = []
+    for volume, record in opened.volumes.items():
+        prediction = last.prediction(volume) if last is not None else None
+        if prediction is None:
+            continue
+        ranked = rank_planes(
+            prediction.labels,
+            prediction.entropy,
+            disagreement=prediction.disagreement,
+            annotated=opened.annotation(volume).annotated_planes(),
+            spacing=record.geometry.spacing[0],
+            class_names=names,
+            count=count,
+        )
+        found += [(volume, suggestion) for suggestion in ranked]
+    if not found:
+        raise InputError(f"The session {opened.path} has no prediction to rank slices by; train it first.")
+    return sorted(found, key=lambda item: -item[1].score)[:count]
+
+
+def export(
+    session: str | Path | Session,
+    out: str | Path,
+    *,
+    format: str = "nii.gz",
+    source: str = "merged",
+    model: bool = False,
+) -> list[Path]:
+    """Write the masks of all volumes of a session, and its model if asked for.
+
+    Parameters
+    ----------
+    session : path or Session
+    out : path
+        Folder; created when missing.
+    format : str
+        ``nii.gz``, ``nii``, ``nrrd``, ``seg.nrrd``, ``mha``, ``tif``.
+    source : str
+        ``merged`` (annotation where given, prediction elsewhere), ``annotation`` or ``prediction``.
+    model : bool
+        Also write ``model.safetensors`` and ``model.json``.
+    """
+    from napari_semiseg.session.export import export_masks, export_model
+
+    opened = _opened(session)
+    written = export_masks(opened, Path(out), format=format, source=source)
+    if model:
+        export_model(opened, Path(out))
+    return written
+
+
+def evaluate(
+    predicted: str | Path,
+    reference: str | Path,
+    *,
+    labels_used: str | Path | None = None,
+    axis: int | None = None,
+) -> dict[int, Score]:
+    """Compare a mask file with a reference.
+
+    Parameters
+    ----------
+    predicted, reference : path
+        Masks on one grid (axes may be permuted or flipped). 255 in the reference is not judged.
+    labels_used : path, optional
+        Mask of the labels used for training: slices that carry one are left out.
+    axis : int, optional
+        File axis along which slices are counted.
+    """
+    from napari_semiseg import io
+    from napari_semiseg.engine.evaluate import evaluate as compare
+
+    geometry = io.read_geometry(reference, axis=axis)
+    masks = [io.read_mask(path, geometry) for path in (predicted, reference)]
+    skip: Collection[int] = ()
+    if labels_used is not None:
+        used = io.read_mask(labels_used, geometry)
+        said = used != 255 if (used == 255).any() else used != 0
+        skip = np.flatnonzero(said.any(axis=(1, 2))).tolist()
+    return compare(masks[0], masks[1], geometry.spacing, skip_planes=skip)
+
+
+def list_methods() -> list[dict[str, Any]]:
+    """Return name, title, summary and fields (JSON schema) of every method."""
+    from napari_semiseg import methods
+
+    return [
+        {
+            "name": name,
+            "title": methods.get(name).title,
+            "summary": methods.get(name).summary,
+            "uses_unlabelled": methods.get(name).uses_unlabelled,
+            "fields": methods.get(name).model_json_schema()["properties"],
+        }
+        for name in methods.names()
+    ]
+
+
+def info(image: str | Path, **options: Any) -> dict[str, Any]:
+    """Return what is known of an image file: shape, spacing, axes, type, range, format, series, notes."""
+    from napari_semiseg import io
+
+    return io.describe(image, **options)
+
+
+def _opened(session: str | Path | Session) -> Session:
+    from napari_semiseg.session import Session
+
+    return session if isinstance(session, Session) else Session.open(Path(session))
+
+
+def _targets(path: Path, stems: Sequence[str]) -> list[Path]:
+    """Return one file per volume: the path itself for one volume, else files in a folder of that name."""
+    is_folder = path.is_dir() or not path.suffixes
+    if len(stems) == 1 and not is_folder:
+        return [path]
+    if not is_folder:
+        raise InputError(f"{path} is one file name for {len(stems)} volumes; give a folder.")
+    path.mkdir(parents=True, exist_ok=True)
+    return [path / f"{stem}.nii.gz" for stem in stems]
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    return [f"{name}-{i + 1}" if names.count(name) > 1 else name for i, name in enumerate(names)]

@@ -1,0 +1,234 @@
+"""The commands; each one parses, calls a function of `napari_semiseg.api` and prints."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from napari_semiseg import api
+from napari_semiseg.cli.parsing import parse_classes, parse_settings, parse_volumes
+
+app = typer.Typer(
+    name="semiseg",
+    help="Semi-supervised segmentation of medical volumes from a few labelled slices.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+SessionArgument = Annotated[Path, typer.Argument(help="Session folder, such as heart.semiseg", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per line")]
+Axis = Annotated[
+    int | None,
+    typer.Option(min=0, max=2, help="File axis along which slices are counted (default: the thickest, else the last)"),
+]
+Series = Annotated[str | None, typer.Option(help="SeriesInstanceUID, where a DICOM folder holds several series")]
+Frame = Annotated[int | None, typer.Option(min=0, help="Time point or channel of a 4D image, counted from 0")]
+Replace = Annotated[bool, typer.Option("--replace-nonfinite", help="Replace NaN and infinite voxels")]
+
+
+@app.command()
+def new(
+    context: typer.Context,
+    session: SessionArgument,
+    volume: Annotated[list[str], typer.Option(help="Image file or DICOM folder; repeat for several", show_default=False)],
+    labels: Annotated[list[str], typer.Option(help="Mask of the --volume before it; 255 is unlabelled")] = [],  # noqa: B006
+    complete_slices: Annotated[
+        list[str], typer.Option(help="Slices of the --volume before it that are complete though empty: 3,17")
+    ] = [],  # noqa: B006
+    classes: Annotated[str | None, typer.Option(help='Class names: "1=left atrium,2=aorta"')] = None,
+    axis: Axis = None,
+    series: Series = None,
+    frame: Frame = None,
+    replace_nonfinite: Replace = False,
+) -> None:
+    """Create a session from images and, where there are any, labels."""
+    sources = [dataclasses.replace(s, series=series, frame=frame) for s in parse_volumes(context.obj)]
+    created = api.new(
+        session, sources, classes=parse_classes(classes), axis=axis, replace_nonfinite=replace_nonfinite
+    )
+    console = _console()
+    for record in created.volumes.values():
+        planes = created.annotation(record.id).annotated_planes()
+        console.print(f"{record.name}: {record.geometry.shape[0]} slices, {len(planes)} annotated")
+        for note in record.notes:
+            console.print(f"  {note}")
+    console.print(f"Created {created.path}")
+    created.close()
+
+
+@app.command()
+def train(
+    session: SessionArgument,
+    method: Annotated[str, typer.Option(help="A name that `semiseg methods` lists, or auto")] = "auto",
+    minutes: Annotated[float | None, typer.Option(help="Time budget in minutes (default: 2)")] = None,
+    steps: Annotated[int | None, typer.Option(help="Number of steps, instead of minutes")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, float32, bfloat16")] = "auto",
+    preset: Annotated[str, typer.Option(help="product (recommended) or paper")] = "product",
+    seed: Annotated[int, typer.Option(help="Same seed, same steps, same CPU: same model")] = 0,
+    threads: Annotated[int, typer.Option(help="CPU threads; 0 takes all")] = 0,
+    settings: Annotated[list[str], typer.Option("--set", help="A field of the method: field=value")] = [],  # noqa: B006
+    fresh: Annotated[bool, typer.Option("--fresh", help="Do not continue from the last round")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train one round; Ctrl-C stops it and keeps what was learned."""
+    from napari_semiseg.cli.progress import follow
+    from napari_semiseg.engine.control import LocalControl
+
+    control = LocalControl()
+    events = api.train(
+        session,
+        method=method,
+        minutes=minutes,
+        steps=steps,
+        device=device,
+        precision=precision,
+        preset=preset,
+        seed=seed,
+        settings=parse_settings(settings),
+        threads=threads,
+        fresh=fresh,
+        control=control,
+    )
+    raise typer.Exit(follow(events, control, as_json=as_json))
+
+
+@app.command()
+def predict(
+    source: Annotated[Path, typer.Argument(help="Session folder or model", show_default=False)],
+    images: Annotated[list[Path] | None, typer.Argument(help="Images; without any, the session's volumes")] = None,
+    out: Annotated[Path, typer.Option(help="File for one volume, else a folder", show_default=False)] = ...,  # type: ignore[assignment]
+    entropy: Annotated[Path | None, typer.Option(help="Also write the entropy, 0-1")] = None,
+    disagreement: Annotated[Path | None, typer.Option(help="Also write the disagreement of two networks, 0-1")] = None,
+    probabilities: Annotated[Path | None, typer.Option(help="Also write the class probabilities (4D)")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps")] = "auto",
+    axis: Axis = None,
+    series: Series = None,
+    frame: Frame = None,
+    replace_nonfinite: Replace = False,
+    as_json: Json = False,
+) -> None:
+    """Segment images with a model or with the last round of a session."""
+    written = api.predict(
+        source,
+        images or [],
+        out=out,
+        entropy=entropy,
+        disagreement=disagreement,
+        probabilities=probabilities,
+        device=device,
+        axis=axis,
+        series=series,
+        frame=frame,
+        replace_nonfinite=replace_nonfinite,
+    )
+    _print_paths(written, as_json)
+
+
+@app.command()
+def suggest(
+    session: SessionArgument,
+    count: Annotated[int, typer.Option(min=1, max=100, help="How many slices")] = 3,
+    as_json: Json = False,
+) -> None:
+    """Name the slices most worth annotating next, and why."""
+    for volume, suggestion in api.suggest(session, count=count):
+        if as_json:
+            print(json.dumps({"volume": volume, **dataclasses.asdict(suggestion)}))
+        else:
+            print(f"{volume}: {suggestion.reason}")
+
+
+@app.command()
+def export(
+    session: SessionArgument,
+    out: Annotated[Path, typer.Option(help="Folder for the masks", show_default=False)],
+    format: Annotated[str, typer.Option(help="nii.gz, nii, nrrd, seg.nrrd, mha, tif")] = "nii.gz",
+    source: Annotated[
+        str, typer.Option(help="merged (annotation where given, prediction elsewhere), annotation or prediction")
+    ] = "merged",
+    model: Annotated[bool, typer.Option("--model", help="Also write the model of the last round")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write the masks of all volumes with the geometry of their images."""
+    _print_paths(api.export(session, out, format=format, source=source, model=model), as_json)
+
+
+@app.command()
+def evaluate(
+    predicted: Annotated[Path, typer.Argument(help="Mask to judge", show_default=False)],
+    reference: Annotated[Path, typer.Argument(help="Reference mask", show_default=False)],
+    labels_used: Annotated[Path | None, typer.Option(help="Labels trained on: their slices do not count")] = None,
+    axis: Axis = None,
+    as_json: Json = False,
+) -> None:
+    """Print Dice, Jaccard, HD95 and ASD of every class."""
+    scores = api.evaluate(predicted, reference, labels_used=labels_used, axis=axis)
+    if as_json:
+        for class_id, score in scores.items():
+            print(json.dumps({"class": class_id, **score.to_json()}))
+        return
+    table = Table("class", "Dice", "Jaccard", "HD95 mm", "ASD mm", "HD95 voxels", "ASD voxels")
+    for class_id, score in scores.items():
+        values = (score.dice, score.jaccard, score.hd95_mm, score.asd_mm, score.hd95_voxels, score.asd_voxels)
+        table.add_row(str(class_id), *("–" if value is None else f"{value:.3f}" for value in values))
+    _console().print(table)
+
+
+@app.command()
+def methods(as_json: Json = False) -> None:
+    """List the methods and their fields."""
+    for method in api.list_methods():
+        if as_json:
+            print(json.dumps(method))
+            continue
+        _console().print(f"[bold]{method['name']}[/bold]  {method['summary']}")
+        for name, schema in method["fields"].items():
+            _console().print(f"    {name} = {schema.get('default')!r}  {schema.get('description', '')}", highlight=False)
+
+
+@app.command()
+def info(
+    image: Annotated[Path, typer.Argument(help="Image file or DICOM folder", show_default=False)],
+    series: Series = None,
+    frame: Frame = None,
+    as_json: Json = False,
+) -> None:
+    """Tell what an image file holds and how it will be opened."""
+    known = api.info(image, series=series, frame=frame)
+    if as_json:
+        print(json.dumps(known))
+        return
+    for key, value in known.items():
+        print(f"{key}: {_readable(value)}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the results")] = Path("demo"),
+    minutes: Annotated[float, typer.Option(min=0.05, help="Time budget in minutes")] = 1.0,
+) -> None:
+    """Run the main job on a built-in sample volume, without a screen."""
+    from napari_semiseg.cli.demo import run_demo
+
+    run_demo(out, minutes)
+
+
+def _console() -> Console:
+    return Console(soft_wrap=True)
+
+
+def _print_paths(paths: list[Path], as_json: bool) -> None:
+    for path in paths:
+        print(json.dumps({"path": str(path)}) if as_json else path)
+
+
+def _readable(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
