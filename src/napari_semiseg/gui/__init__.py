@@ -1,0 +1,1 @@
+"""The napari panel; importing this package imports neither Qt nor napari."""

@@ -1,0 +1,121 @@
+"""Array-likes that napari slices lazily: one plane is read when it is shown, and single planes can be put in place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+
+class PlaneStack:
+    """A volume of planes over an optional stored array, with planes that were computed meanwhile on top.
+
+    napari keeps one such object per overlay as long as its layer lives; what is shown changes by `rest_on`, `put` and
+    `drop`, followed by ``layer.refresh()``. Nothing is read before a plane is asked for, so a prediction of
+    300 × 512 × 512 opens at once.
+
+    Parameters
+    ----------
+    shape : (planes, rows, columns)
+    divisor : int, optional
+        Stored integers are shown divided by it, as float32: 255 turns a stored map into 0…1. None shows them as they are.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], *, divisor: int | None = None):
+        self.shape = shape
+        self.divisor = divisor
+        self._base: Any = None
+        self._channel: int | None = None
+        self._planes: dict[int, NDArray[np.uint8]] = {}
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Data type of what indexing returns."""
+        return np.dtype(np.uint8 if self.divisor is None else np.float32)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return 3
+
+    @property
+    def size(self) -> int:
+        """Number of voxels."""
+        return int(np.prod(self.shape))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def rest_on(self, base: Any, channel: int | None = None) -> None:
+        """Show a stored array (or nothing, for None) and forget the planes put on top.
+
+        Parameters
+        ----------
+        base : array-like of uint8, shape (planes, rows, columns) or (channels, planes, rows, columns)
+        channel : int, optional
+            Which channel of a four-dimensional array is shown.
+        """
+        shape = None if base is None else tuple(base.shape)
+        expected = self.shape if channel is None else (None, *self.shape)
+        if shape is not None and (len(shape) != len(expected) or shape[-3:] != self.shape):
+            raise ValueError(f"the stored array is {shape}, but this volume is {self.shape}")
+        self._base, self._channel = base, channel
+        self._planes.clear()
+
+    def put(self, planes: Mapping[int, NDArray[np.uint8]]) -> None:
+        """Put newly computed planes on top."""
+        for index, plane in planes.items():
+            if plane.shape != self.shape[1:]:
+                raise ValueError(f"the plane is {plane.shape}, but planes of this volume are {self.shape[1:]}")
+            self._planes[index] = plane
+
+    def drop(self) -> None:
+        """Forget the planes put on top."""
+        self._planes.clear()
+
+    def __contains__(self, plane: int) -> bool:
+        """Return whether a plane was put on top."""
+        return plane in self._planes
+
+    def __getitem__(self, key: Any) -> NDArray:
+        entries = list(key) if isinstance(key, tuple) else [key]
+        if Ellipsis in entries:
+            at = entries.index(Ellipsis)
+            entries[at : at + 1] = [slice(None)] * (3 - len(entries) + 1)
+        first = entries[0] if entries else slice(None)
+        rest = tuple(entries[1:])
+        if isinstance(first, (int, np.integer)):
+            index = int(first) + (self.shape[0] if first < 0 else 0)
+            return self._shown(self._plane(index)[rest] if rest else self._plane(index))
+        chosen = range(self.shape[0])[first] if isinstance(first, slice) else [int(i) for i in first]
+        block = self._block(first, chosen)
+        return self._shown(block[(slice(None), *rest)] if rest else block)
+
+    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> NDArray:
+        return np.asarray(self[:], dtype=dtype)
+
+    def _plane(self, index: int) -> NDArray[np.uint8]:
+        if index in self._planes:
+            return self._planes[index]
+        if self._base is None:
+            return np.zeros(self.shape[1:], np.uint8)
+        return np.asarray(self._base[index] if self._channel is None else self._base[self._channel, index])
+
+    def _block(self, key: Any, chosen: Any) -> NDArray[np.uint8]:
+        if self._base is None:
+            block = np.zeros((len(chosen), *self.shape[1:]), np.uint8)
+        elif isinstance(key, slice):
+            block = np.array(self._base[key] if self._channel is None else self._base[self._channel, key])
+        else:
+            return np.stack([self._plane(index) for index in chosen])
+        for position, index in enumerate(chosen):
+            if index in self._planes:
+                block[position] = self._planes[index]
+        return block
+
+    def _shown(self, values: NDArray[np.uint8]) -> NDArray:
+        if self.divisor is None:
+            return np.asarray(values, dtype=np.uint8)
+        return np.asarray(values, dtype=np.float32) / np.float32(self.divisor)
