@@ -37,7 +37,9 @@ Replace = Annotated[bool, typer.Option("--replace-nonfinite", help="Replace NaN 
 def new(
     context: typer.Context,
     session: SessionArgument,
-    volume: Annotated[list[str], typer.Option(help="Image file or DICOM folder; repeat for several", show_default=False)],
+    volume: Annotated[
+        list[str], typer.Option(help="Image file or DICOM folder; repeat for several", show_default=False)
+    ],
     labels: Annotated[list[str], typer.Option(help="Mask of the --volume before it; 255 is unlabelled")] = [],  # noqa: B006
     complete_slices: Annotated[
         list[str], typer.Option(help="Slices of the --volume before it that are complete though empty: 3,17")
@@ -50,9 +52,7 @@ def new(
 ) -> None:
     """Create a session from images and, where there are any, labels."""
     sources = [dataclasses.replace(s, series=series, frame=frame) for s in parse_volumes(context.obj)]
-    created = api.new(
-        session, sources, classes=parse_classes(classes), axis=axis, replace_nonfinite=replace_nonfinite
-    )
+    created = api.new(session, sources, classes=parse_classes(classes), axis=axis, replace_nonfinite=replace_nonfinite)
     console = _console()
     for record in created.volumes.values():
         planes = created.annotation(record.id).annotated_planes()
@@ -191,7 +191,9 @@ def methods(as_json: Json = False) -> None:
             continue
         _console().print(f"[bold]{method['name']}[/bold]  {method['summary']}")
         for name, schema in method["fields"].items():
-            _console().print(f"    {name} = {schema.get('default')!r}  {schema.get('description', '')}", highlight=False)
+            _console().print(
+                f"    {name} = {schema.get('default')!r}  {schema.get('description', '')}", highlight=False
+            )
 
 
 @app.command()

@@ -77,7 +77,7 @@ def parse_classes(text: str | None) -> dict[int, str] | None:
         number, equals, name = part.partition("=")
         if not equals or not number.strip().isdigit() or not 1 <= int(number) <= 254 or not name.strip():
             raise InputError(
-                f"--classes was given {part!r}; expected id=name with an id of 1 to 254, such as \"1=left atrium\"."
+                f'--classes was given {part!r}; expected id=name with an id of 1 to 254, such as "1=left atrium".'
             )
         if int(number) in classes:
             raise InputError(f"--classes names the id {int(number)} twice; give each id once.")

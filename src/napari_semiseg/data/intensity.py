@@ -55,7 +55,8 @@ class IntensityRule:
             Zero mean, unit variance within the window; zeros for a constant image.
         """
         sample = _sample(image).astype(np.float32)
-        low, high = self.window if self.window is not None else np.percentile(sample, (0.5, 99.5))
+        window = self.window if self.window is not None else np.percentile(sample, (0.5, 99.5))
+        low, high = (float(bound) for bound in window)  # NumPy scalars would turn the image into float64
         sample = np.clip(sample, low, high)
         deviation = float(sample.std())
         result = np.clip(image.astype(np.float32), low, high)

@@ -1,0 +1,307 @@
+"""CS-Unet: a U-shaped Transformer whose projections, feed-forward and skips are convolutional (T ch. 3).
+
+Token maps are kept as (B, H, W, C); seen as (B, C, H, W) they are channels-last tensors, which convolutions take
+without a copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from napari_semiseg.networks.output import NetworkOutput
+from napari_semiseg.networks.padding import pad_to_multiple
+
+_OTHER_REGION = -1e4  # score between a token and one of another region: softmax mass below 1e-20
+
+
+def channels_first(x: Tensor) -> Tensor:
+    """(B, H, W, C) → (B, C, H, W)."""
+    return x.permute(0, 3, 1, 2)
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """(B, C, H, W) → (B, H, W, C)."""
+    return x.permute(0, 2, 3, 1)
+
+
+def windows(x: Tensor, size: int) -> Tensor:
+    """Cut (B, H, W, C) into windows (B·windows, size, size, C); H and W are multiples of the size."""
+    b, h, w, c = x.shape
+    x = x.reshape(b, h // size, size, w // size, size, c)
+    return x.permute(0, 1, 3, 2, 4, 5).reshape(-1, size, size, c)
+
+
+def join_windows(x: Tensor, height: int, width: int) -> Tensor:
+    """Undo `windows`."""
+    size, c = x.shape[1], x.shape[3]
+    x = x.reshape(-1, height // size, width // size, size, size, c)
+    return x.permute(0, 1, 3, 2, 4, 5).reshape(-1, height, width, c)
+
+
+def region_mask(
+    height: int, width: int, rows: int, columns: int, size: int, shift: int, device: torch.device
+) -> Tensor:
+    """Return the scores to add per window, shape (windows, 1, size², size²): −1e4 between tokens of other regions.
+
+    Tokens beyond ``height``×``width`` are padding and a region of their own; a shifted map wraps around, and what
+    comes from the other side is another region too.
+    """
+    row = torch.arange(rows, device=device)
+    column = torch.arange(columns, device=device)
+    wrapped = (row >= rows - shift).long()[:, None] * 2 + (column >= columns - shift).long()[None] if shift else 0
+    inside = torch.roll(((row < height)[:, None] & (column < width)[None]).long(), shifts=(-shift, -shift), dims=(0, 1))
+    region = torch.where(inside == 1, wrapped + 1, 0)
+    per_window = windows(region[None, :, :, None], size).reshape(-1, size * size)
+    different = per_window[:, :, None] != per_window[:, None, :]
+    return different[:, None].float() * _OTHER_REGION
+
+
+class DropPath(nn.Module):
+    """Drops the residual branch of single samples while training."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.rate == 0:
+            return x
+        keep = torch.rand(x.shape[0], *[1] * (x.dim() - 1), device=x.device, dtype=x.dtype) >= self.rate
+        return x * keep / (1 - self.rate)
+
+
+class WindowAttention(nn.Module):
+    """(S)W-CMSA: attention within windows, projections by depthwise 3×3 convolutions (T-eq 3.3–3.5, no bias).
+
+    The zero padding of the projections is per window: windows are independent.
+    """
+
+    def __init__(self, channels: int, heads: int, size: int, shift: int) -> None:
+        super().__init__()
+        self.heads, self.size, self.shift = heads, size, shift
+        self.project = nn.Conv2d(channels, 3 * channels, 3, padding=1, groups=channels, bias=False)
+        self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in range(3))
+        self.out = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, h, w, c = x.shape
+        size = self.size
+        down, right = -h % size, -w % size
+        if down or right:
+            x = functional.pad(x, (0, 0, 0, right, 0, down))
+        rows, columns = x.shape[1:3]
+        # A map of one window has nothing to shift towards.
+        shift = self.shift if min(rows, columns) > size else 0
+        if shift:
+            x = torch.roll(x, (-shift, -shift), dims=(1, 2))
+        tokens = windows(x, size)
+        n = len(tokens)
+        # One depthwise convolution with three filters per channel computes Q, K and V at once.
+        projected = channels_last(self.project(channels_first(tokens))).reshape(n, size * size, c, 3)
+        q, k, v = (
+            norm(projected[..., i]).reshape(n, size * size, self.heads, c // self.heads).transpose(1, 2)
+            for i, norm in enumerate(self.norms)
+        )
+        mask = None
+        if shift or down or right:
+            mask = region_mask(h, w, rows, columns, size, shift, x.device).to(q.dtype).repeat(b, 1, 1, 1)
+        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        mixed = mixed.transpose(1, 2).reshape(n, size, size, c)
+        mixed = functional.gelu(channels_last(self.out(channels_first(mixed))))
+        x = join_windows(mixed, rows, columns)
+        if shift:
+            x = torch.roll(x, (shift, shift), dims=(1, 2))
+        return x[:, :h, :w]
+
+
+class FeedForward(nn.Module):
+    """DSF: 7×7 depthwise, LN, d→4d, GELU, 4d→d, layer scale (T§3.2)."""
+
+    def __init__(self, channels: int, scale: float) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(channels, channels, 7, padding=3, groups=channels)
+        self.norm = nn.LayerNorm(channels)
+        self.grow = nn.Linear(channels, 4 * channels)
+        self.shrink = nn.Linear(4 * channels, channels)
+        self.scale = nn.Parameter(torch.full((channels,), scale))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = channels_last(self.depthwise(channels_first(x)))
+        return self.scale * self.shrink(functional.gelu(self.grow(self.norm(x))))
+
+
+class Block(nn.Module):
+    """ẑ = CMSA(LN z) + z; z' = DSF(ẑ) + ẑ (T-eq 3.1, 3.2; no LN before DSF)."""
+
+    def __init__(self, channels: int, heads: int, size: int, shift: int, drop_path: float, scale: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+        self.attention = WindowAttention(channels, heads, size, shift)
+        self.feed_forward = FeedForward(channels, scale)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.drop_path(self.attention(self.norm(x)))
+        return x + self.drop_path(self.feed_forward(x))
+
+
+class Embedding(nn.Module):
+    """Four 3×3 convolutions, two of stride 2: (B, 3, H, W) → (B, H/4, W/4, C)."""
+
+    def __init__(self, in_channels: int, channels: int, dropout: float) -> None:
+        super().__init__()
+        half = channels // 2
+        self.first = nn.Sequential(
+            nn.Conv2d(in_channels, half, 3, padding=1),
+            nn.GELU(),
+            nn.Conv2d(half, half, 3, stride=2, padding=1),
+            nn.GELU(),
+        )
+        self.middle = nn.LayerNorm(half)
+        self.second = nn.Sequential(
+            nn.Conv2d(half, channels, 3, padding=1),
+            nn.GELU(),
+            nn.Conv2d(channels, channels, 3, stride=2, padding=1),
+            nn.GELU(),
+            nn.Dropout(dropout),
+        )
+        self.norm = nn.LayerNorm(channels)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.middle(channels_last(self.first(image)))
+        return self.norm(channels_last(self.second(channels_first(x))))
+
+
+class Merge(nn.Module):
+    """2×2 tokens become one of twice the channels."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(4 * channels)
+        self.reduce = nn.Linear(4 * channels, 2 * channels, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, h, w, c = x.shape
+        x = x.reshape(b, h // 2, 2, w // 2, 2, c).permute(0, 1, 3, 4, 2, 5).reshape(b, h // 2, w // 2, 4 * c)
+        return self.reduce(self.norm(x))
+
+
+class Expand(nn.Module):
+    """LN, transposed 2×2 convolution to half the channels, GELU, dropout."""
+
+    def __init__(self, channels: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+        self.enlarge = nn.ConvTranspose2d(channels, channels // 2, 2, stride=2)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dropout(functional.gelu(channels_last(self.enlarge(channels_first(self.norm(x))))))
+
+
+class Skip(nn.Sequential):
+    """SC: two 3×3 convolutions over the concatenated skip and decoder map (T§3.3)."""
+
+    def __init__(self, channels: int, dropout: float) -> None:
+        super().__init__(
+            nn.Conv2d(2 * channels, channels, 3, padding=1),
+            nn.GELU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.GELU(),
+            nn.Dropout(dropout),
+        )
+
+
+class CSUnet(nn.Module):
+    """CS-Unet, trained from scratch, for images of any size.
+
+    Parameters
+    ----------
+    in_channels, classes : int
+        A single channel is repeated to three, as in the print.
+    embed_dim : int
+        Channels C₀ of the first stage; 96 in the print, fewer on machines without a GPU.
+    depths : sequence of int
+        Blocks of the three encoder stages and of the bottleneck; the decoder mirrors the stages.
+    heads : sequence of int
+        Attention heads per stage; each divides its stage's channels.
+    window : int
+    dropout, drop_path : float
+        Drop-path grows linearly over the encoder to this rate.
+    layer_scale : float
+        Initial γ of the feed-forward; 0.7 as in the released code, which short schedules need (the text: 1e-6).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        classes: int,
+        *,
+        embed_dim: int = 96,
+        depths: Sequence[int] = (2, 2, 2, 2),
+        heads: Sequence[int] = (3, 6, 12, 24),
+        window: int = 7,
+        dropout: float = 0.2,
+        drop_path: float = 0.2,
+        layer_scale: float = 0.7,
+    ) -> None:
+        super().__init__()
+        sizes = [embed_dim * 2**i for i in range(4)]
+        rates = torch.linspace(0, drop_path, sum(depths)).tolist()
+        starts = [sum(depths[:i]) for i in range(4)]
+
+        def stage(i: int, shifted: bool = True) -> nn.Sequential:
+            return nn.Sequential(
+                *(
+                    Block(
+                        sizes[i],
+                        heads[i],
+                        window,
+                        window // 2 if shifted and j % 2 else 0,
+                        rates[starts[i] + j],
+                        layer_scale,
+                    )
+                    for j in range(depths[i])
+                )
+            )
+
+        self.repeat = 3 if in_channels == 1 else 1
+        self.embedding = Embedding(in_channels * self.repeat, embed_dim, dropout)
+        self.encoder = nn.ModuleList(stage(i) for i in range(3))
+        self.merges = nn.ModuleList(Merge(sizes[i]) for i in range(3))
+        self.bottleneck = stage(3, shifted=False)
+        self.expands = nn.ModuleList(Expand(sizes[i + 1], dropout) for i in (2, 1, 0))
+        self.skips = nn.ModuleList(Skip(sizes[i], dropout) for i in (2, 1, 0))
+        self.decoder = nn.ModuleList(stage(i) for i in (2, 1, 0))
+        self.norm = nn.LayerNorm(embed_dim)
+        self.enlarge = nn.Linear(embed_dim, 16 * embed_dim)
+        self.final_norm = nn.LayerNorm(embed_dim)
+        self.head = nn.Conv2d(embed_dim, classes, 1, bias=False)
+        self.feature_channels = {"full": embed_dim, "1/4": embed_dim, "1/8": 2 * embed_dim}
+
+    def forward(self, image: Tensor) -> NetworkOutput:
+        """Segment images of shape (B, in_channels, H, W)."""
+        height, width = image.shape[-2:]
+        x = self.embedding(pad_to_multiple(image.repeat(1, self.repeat, 1, 1), 32))
+        skips = []
+        for stage, merge in zip(self.encoder, self.merges, strict=True):
+            skips.append(x)
+            x = merge(stage(x))
+        x = self.bottleneck(x)
+        maps = []
+        for expand, skip, stage in zip(self.expands, self.skips, self.decoder, strict=True):
+            joined = torch.cat([skips.pop(), expand(x)], dim=-1)
+            x = stage(channels_last(skip(channels_first(joined))))
+            maps.append(channels_first(x))
+        full = channels_first(self.final_norm(self._shuffle(self.enlarge(self.norm(x)))))
+        return NetworkOutput(self.head(full)[..., :height, :width], {"full": full, "1/4": maps[2], "1/8": maps[1]})
+
+    @staticmethod
+    def _shuffle(x: Tensor) -> Tensor:
+        """(B, h, w, 16C) → (B, 4h, 4w, C)."""
+        b, h, w, c = x.shape
+        return x.reshape(b, h, w, 4, 4, c // 16).permute(0, 1, 3, 2, 4, 5).reshape(b, 4 * h, 4 * w, c // 16)

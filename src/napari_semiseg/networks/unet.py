@@ -1,0 +1,101 @@
+"""U-Net16 (methods.md 1.2, the U-Net of SSL4MIS)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from napari_semiseg.networks.output import NetworkOutput
+from napari_semiseg.networks.padding import pad_to_multiple
+
+
+def _norm(kind: str, channels: int) -> nn.Module:
+    return nn.InstanceNorm2d(channels, affine=True) if kind == "instance" else nn.BatchNorm2d(channels)
+
+
+class ConvBlock(nn.Sequential):
+    """3×3 convolution, norm, LeakyReLU, dropout, 3×3 convolution, norm, LeakyReLU."""
+
+    def __init__(self, channels_in: int, channels_out: int, dropout: float, norm: str) -> None:
+        super().__init__(
+            nn.Conv2d(channels_in, channels_out, 3, padding=1),
+            _norm(norm, channels_out),
+            nn.LeakyReLU(inplace=True),
+            nn.Dropout(dropout),
+            nn.Conv2d(channels_out, channels_out, 3, padding=1),
+            _norm(norm, channels_out),
+            nn.LeakyReLU(inplace=True),
+        )
+
+
+class UpBlock(nn.Module):
+    """1×1 convolution, bilinear doubling, concatenation with the skip, `ConvBlock`."""
+
+    def __init__(self, channels_in: int, channels_out: int, norm: str) -> None:
+        super().__init__()
+        self.reduce = nn.Conv2d(channels_in, channels_out, 1)
+        self.enlarge = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
+        self.block = ConvBlock(2 * channels_out, channels_out, 0.0, norm)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        return self.block(torch.cat([skip, self.enlarge(self.reduce(x))], dim=1))
+
+
+class UNet(nn.Module):
+    """U-Net16: five levels of 16 to 256 channels.
+
+    Parameters
+    ----------
+    in_channels, classes : int
+    channels : sequence of int
+        Channels of each level.
+    dropout : sequence of float
+        Of the encoder levels; the decoder has none.
+    norm : str
+        ``"batch"`` or ``"instance"``.
+
+    Attributes
+    ----------
+    feature_channels : dict of str to int
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        classes: int,
+        *,
+        channels: Sequence[int] = (16, 32, 64, 128, 256),
+        dropout: Sequence[float] = (0.05, 0.1, 0.2, 0.3, 0.5),
+        norm: str = "batch",
+    ) -> None:
+        super().__init__()
+        sizes = [in_channels, *channels]
+        self.encoder = nn.ModuleList(
+            ConvBlock(a, b, rate, norm) for a, b, rate in zip(sizes[:-1], sizes[1:], dropout, strict=True)
+        )
+        self.pool = nn.MaxPool2d(2)
+        self.decoder = nn.ModuleList(
+            UpBlock(channels[i + 1], channels[i], norm) for i in reversed(range(len(channels) - 1))
+        )
+        self.head = nn.Conv2d(channels[0], classes, 3, padding=1)
+        self.multiple = 2 ** (len(channels) - 1)
+        self._scales = ["full" if i == 0 else f"1/{2**i}" for i in range(len(channels) - 1)]
+        self.feature_channels = dict(zip(self._scales, channels, strict=False))
+
+    def forward(self, image: Tensor) -> NetworkOutput:
+        """Segment images of shape (B, in_channels, H, W)."""
+        height, width = image.shape[-2:]
+        x = pad_to_multiple(image, self.multiple)
+        skips = []
+        for level, block in enumerate(self.encoder):
+            x = block(x if level == 0 else self.pool(x))
+            skips.append(x)
+        skips.pop()
+        maps = []
+        for block in self.decoder:
+            x = block(x, skips.pop())
+            maps.append(x)
+        features = dict(zip(self._scales, reversed(maps), strict=True))
+        return NetworkOutput(self.head(x)[..., :height, :width], features)
