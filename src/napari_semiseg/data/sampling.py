@@ -142,7 +142,7 @@ class PlaneSampler:
         samples = [self._sample(v, p, index < self.n_labelled) for index, (v, p) in enumerate(chosen)]
         corrected = set(self.corrected_planes)
         return Batch(
-            image=torch.stack([sample["image"] for sample in samples]),
+            image=torch.stack([sample["image"] for sample in samples]).to(memory_format=torch.channels_last),
             label=torch.stack([sample["label"] for sample in samples]),
             inside=torch.stack([sample["inside"] for sample in samples]),
             weight=torch.tensor([_CORRECTED_WEIGHT if place in corrected else 1.0 for place in chosen]),

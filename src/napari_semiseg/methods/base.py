@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from napari_semiseg.data.augmentation import Augmentation
 from napari_semiseg.data.sampling import Batch
 from napari_semiseg.data.working import WorkingVolume
-from napari_semiseg.losses.schedules import poly_rate
+from napari_semiseg.losses.schedules import cosine_rate, poly_rate
 
 
 @dataclass(frozen=True)
@@ -49,16 +49,19 @@ class Rate:
         Highest learning rate.
     warm_up : float
         Part of the run during which the rate grows linearly from 0.
+    cosine : bool
+        Falls along a half cosine instead of (1−t/T)^0.9.
     """
 
     base: float
     warm_up: float = 0.0
+    cosine: bool = False
 
     def at(self, progress: float) -> float:
         """Return the rate at a progress of 0…1: linear warm-up, then base·(1−t/T)^0.9 (methods.md 1.4)."""
         if progress < self.warm_up:
             return self.base * progress / self.warm_up
-        return self.base * poly_rate(progress)
+        return self.base * (cosine_rate(progress) if self.cosine else poly_rate(progress))
 
 
 class Method(BaseModel):
@@ -76,7 +79,7 @@ class Method(BaseModel):
     uses_unlabelled: ClassVar[bool] = False
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}, "product": {}, "product-small": {}}
 
-    crop: int = Field(224, ge=32, le=1024, multiple_of=16, description="Side of the training crops in pixels")
+    crop: int = Field(224, ge=32, le=1024, multiple_of=32, description="Side of the training crops in pixels")
     longest_side: int = Field(
         512, ge=64, le=2048, description="Planes longer than this many pixels are worked on at a coarser spacing"
     )

@@ -60,6 +60,17 @@ def region_mask(
     return different[:, None].float() * _OTHER_REGION
 
 
+def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """softmax(QKᵀ/√d + mask)·V for tensors (N, heads, tokens, d)."""
+    if q.device.type != "cpu":
+        return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    # On CPUs the fused kernel's backward pass is several times slower for windows as small as these.
+    scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
+    if mask is not None:
+        scores = scores + mask
+    return scores.softmax(dim=-1).to(v.dtype) @ v
+
+
 class DropPath(nn.Module):
     """Drops the residual branch of single samples while training."""
 
@@ -109,7 +120,7 @@ class WindowAttention(nn.Module):
         mask = None
         if shift or down or right:
             mask = region_mask(h, w, rows, columns, size, shift, x.device).to(q.dtype).repeat(b, 1, 1, 1)
-        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        mixed = attend(q, k, v, mask)
         mixed = mixed.transpose(1, 2).reshape(n, size, size, c)
         mixed = functional.gelu(channels_last(self.out(channels_first(mixed))))
         x = join_windows(mixed, rows, columns)
