@@ -334,7 +334,7 @@ def evaluate(
 
 
 def list_methods() -> list[dict[str, Any]]:
-    """Return name, title, summary and fields (JSON schema) of every method."""
+    """Return name, title, summary, presets and fields (JSON schema) of every method."""
     from napari_semiseg import methods
 
     return [
@@ -343,6 +343,7 @@ def list_methods() -> list[dict[str, Any]]:
             "title": methods.get(name).title,
             "summary": methods.get(name).summary,
             "uses_unlabelled": methods.get(name).uses_unlabelled,
+            "presets": {key: dict(values) for key, values in methods.get(name).presets.items()},
             "fields": methods.get(name).model_json_schema()["properties"],
         }
         for name in methods.names()

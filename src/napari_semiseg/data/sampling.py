@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from napari_semiseg.data import augmentation as aug
-from napari_semiseg.data.volumes import UNSAID
+from napari_semiseg.data.volumes import COMPLETE_SHARE, UNSAID
 from napari_semiseg.data.working import WorkingVolume
 
 # A crop centres on a labelled structure this often, so that small organs are seen at all.
@@ -20,8 +20,6 @@ _FOREGROUND_SHARE = 0.7
 # methods.md 12-H: corrected planes are at least this part of the labelled samples, and weigh double.
 _CORRECTED_SHARE = 0.25
 _CORRECTED_WEIGHT = 2.0
-# methods.md 12-A: below this part of labelled pixels a plane counts as scribbled.
-COMPLETE_SHARE = 0.5
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,9 @@ import numpy as np
 UNSAID = 255
 """Label value of a voxel about which nobody said anything."""
 
+COMPLETE_SHARE = 0.5
+"""Below this share of labelled pixels a plane counts as scribbled (methods.md 12-A)."""
+
 
 @dataclass(frozen=True)
 class TrainingVolume:

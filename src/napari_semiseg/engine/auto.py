@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from napari_semiseg.data.sampling import COMPLETE_SHARE
-from napari_semiseg.data.volumes import UNSAID, TrainingVolume
+from napari_semiseg.data.volumes import COMPLETE_SHARE, UNSAID, TrainingVolume
 
 
 def choose_method(volumes: Sequence[TrainingVolume], classes: int, *, small: bool) -> tuple[str, dict[str, Any], str]:

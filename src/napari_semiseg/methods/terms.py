@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from napari_semiseg.data.sampling import COMPLETE_SHARE, Batch
+from napari_semiseg.data.sampling import Batch
+from napari_semiseg.data.volumes import COMPLETE_SHARE
 from napari_semiseg.losses.schedules import ramp_up
 from napari_semiseg.losses.supervised import cross_entropy, dice_loss
 
