@@ -75,9 +75,10 @@ class PlaneStack:
         """Forget the planes put on top."""
         self._planes.clear()
 
-    def __contains__(self, plane: int) -> bool:
-        """Return whether a plane was put on top."""
-        return plane in self._planes
+    @property
+    def has_planes(self) -> bool:
+        """Whether any plane was put on top."""
+        return bool(self._planes)
 
     def __getitem__(self, key: Any) -> NDArray:
         entries = list(key) if isinstance(key, tuple) else [key]

@@ -125,5 +125,5 @@ def _open_session(place: Path) -> list[tuple[Any, ...]]:
         raise InputError(f"{place} is a session folder: open a napari window first, then drop it there.")
     from napari_semiseg.gui.panel import dock
 
-    dock(viewer).desk.open_session(place)
+    dock(viewer).desk.binder.open(place)
     return NOTHING

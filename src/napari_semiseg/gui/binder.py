@@ -1,0 +1,172 @@
+"""The session behind the desk: created with the first stroke, opened, moved, found running."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_semiseg.errors import InputError
+from napari_semiseg.gui.entries import Entry
+from napari_semiseg.gui.keeper import create
+from napari_semiseg.gui.places import default_place, short
+from napari_semiseg.gui.problems import told
+from napari_semiseg.session import Session
+
+if TYPE_CHECKING:
+    from napari_semiseg.gui.desk import Desk
+
+
+class Binder:
+    """Creates, opens and moves the session of a desk."""
+
+    def __init__(self, desk: Desk):
+        self.desk = desk
+        self._creation: Future[tuple[Session, list[str]]] | None = None
+        desk.keeper.needs_session.connect(self._create)
+
+    @property
+    def creating(self) -> bool:
+        """Whether the session is being created."""
+        return self._creation is not None
+
+    def _create(self) -> None:
+        """Create the session: something was painted."""
+        if self._creation is not None or self.desk.session is not None or self.desk.place is None:
+            return
+        place, classes, entries = self.desk.place, self.desk.classes.all(), list(self.desk.entries)
+
+        def created(result: tuple[Session, list[str]]) -> None:
+            self._creation = None
+            self._adopt(_numbered(entries, result))
+            for entry in self.desk.entries:
+                if entry.id is None:
+                    self.join(entry)
+            self.desk.tell(f"Everything you paint is kept in {short(place)}.")
+
+        def failed(error: BaseException) -> None:
+            self._creation = None
+            self.desk.place = default_place(entries[0].name, self.desk.folder) if entries else None
+            self.desk.keeper.postpone()
+            self.desk.not_saved(error)
+
+        self._creation = self.desk.disk.run(lambda: create(place, classes, entries), created, failed)
+
+    def join(self, entry: Entry) -> None:
+        """Make a volume part of the session, if there is one already."""
+        session = self.desk.session
+        if session is None:
+            return
+
+        def joined(volume_id: str) -> None:
+            entry.id = volume_id
+            self.desk.volumes_changed.emit()
+            self.desk.runs.show_plane()
+
+        self.desk.disk.run(lambda: entry.add_to(session).id, joined)
+
+    def _adopt(self, session: Session) -> None:
+        self.desk.session = session
+        self.desk.place = session.path
+        if self.desk.sheet is not None:
+            self.desk.sheet.belongs_to(session.path)
+        self.desk.keeper.session = session
+        self.desk.classes.adopt(session)
+        self.desk.session_changed.emit()
+        self.desk.volumes_changed.emit()
+
+    @told
+    def open(self, place: Path) -> None:
+        """Open a session folder and show its first volume."""
+        if self.desk.training.phase.active:
+            raise InputError("Stop the training before another session is opened.")
+
+        def opened(session: Session) -> None:
+            self.desk.close_sheet()
+            if self.desk.session is not None:
+                self.desk.session.close()
+            self.desk.entries = [Entry.of_record(record) for record in session.volumes.values()]
+            self._adopt(session)
+            self._reattach(session)
+            if self.desk.entries:
+                self.desk.show(self.desk.entries[0])
+
+        self.desk.keeper.flush(lambda: self.desk.disk.run(lambda: Session.open(Path(place)), opened))
+
+    @told
+    def move(self, place: Path) -> None:
+        """Move the session folder, or choose where it will be created."""
+        if self.desk.training.phase.active:
+            raise InputError("Stop the training before the session is moved.")
+        if self.desk.session is None:
+            if place.exists() and any(place.iterdir()):
+                raise InputError(f"{place} is not empty; choose a new folder for the session.")
+            self.desk.place = place
+            self.desk.session_changed.emit()
+            return
+        session = self.desk.session
+
+        def moved(_: Any) -> None:
+            self.desk.place = session.path
+            self.desk.session_changed.emit()
+            self.desk.tell(f"The session is now in {short(session.path)}.")
+
+        self.desk.keeper.flush(lambda: self.desk.disk.run(lambda: session.move(place), moved))
+
+    def _reattach(self, session: Session) -> None:
+        """Follow a run that outlived the panel that started it."""
+        running = [entry for entry in session.rounds() if entry.status == "running"]
+        if running:
+            self.desk.training.follow(running[-1], running[-1].tail())
+            self.desk.tell(f"Round {running[-1].number} is still training; the panel follows it.")
+
+    def is_painted(self, class_id: int) -> bool:
+        """Return whether something is painted in a class on the shown volume."""
+        return self.desk.sheet is not None and bool((self.desk.sheet.annotation.data == class_id).any())
+
+    @told
+    def remove_class(self, class_id: int, *, erase: bool = False) -> None:
+        """Remove a class; with ``erase`` also what is painted in it."""
+        if self.desk.training.phase.active:
+            raise InputError("Stop the training before a class is removed.")
+
+        @told
+        def remove(self: Binder) -> None:
+            entry = self.desk.sheet.entry if self.desk.sheet is not None else None
+            try:
+                self.desk.classes.remove(class_id, erase=erase)
+            except InputError as error:
+                if (
+                    erase
+                    or self.desk.session is None
+                    or self.desk.classes.get(class_id) is None
+                    or len(self.desk.classes.all()) == 1
+                ):
+                    raise
+                self.desk.offer.emit(str(error), "Erase and remove", lambda: self.remove_class(class_id, erase=True))
+                return
+            if erase and entry is not None:
+                # A fresh layer: the undo history of the old one could bring voxels of the removed class back.
+                self.desk.close_sheet()
+                self.desk.show(entry)
+
+        if self.desk.session is None:
+            remove(self)
+        else:
+            self.desk.keeper.flush(lambda: remove(self))
+
+    def at_last(self) -> Session:
+        """Return the session for strokes that are left when the window closes."""
+        assert self.desk.place is not None
+        entries = list(self.desk.entries)
+        if self._creation is not None:
+            return _numbered(entries, self._creation.result())
+        return _numbered(entries, create(self.desk.place, self.desk.classes.all(), entries))
+
+
+def _numbered(entries: list[Entry], result: tuple[Session, list[str]]) -> Session:
+    """Give the volumes their ids in a new session."""
+    session, ids = result
+    for entry, volume_id in zip(entries, ids, strict=False):
+        entry.id = volume_id
+    return session

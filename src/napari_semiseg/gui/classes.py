@@ -1,0 +1,161 @@
+"""The classes as the panel shows them: drafts until the first stroke creates the session, then the session's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from psygnal import Signal
+
+from napari_semiseg.errors import InputError
+from napari_semiseg.session import LabelClass
+
+if TYPE_CHECKING:
+    from napari_semiseg.session import Session
+
+BACKGROUND_ID = 255
+BACKGROUND_KEY = "B"
+BACKGROUND_COLOUR = "#9aa5b1"
+"""Colour of background strokes: a grey that no class has."""
+
+PALETTE = (
+    "#e6194b", "#3cb44b", "#4363d8", "#f58231", "#46f0f0", "#f032e6", "#ffe119", "#911eb4", "#bcf60c", "#fabebe",
+    "#008080", "#e6beff", "#9a6324", "#fffac8", "#aaffc3", "#808000", "#ffd8b1", "#800000",
+)  # fmt: skip
+
+
+def next_colour(taken: Sequence[str]) -> str:
+    """Return the first colour of the palette that no class has; they repeat when all are taken."""
+    free = [colour for colour in PALETTE if colour not in {entry.lower() for entry in taken}]
+    return free[0] if free else PALETTE[len(taken) % len(PALETTE)]
+
+
+def next_key(taken: Sequence[str | None]) -> str | None:
+    """Return the first free digit key from 1 to 9, or None."""
+    free = [key for key in "123456789" if key not in taken]
+    return free[0] if free else None
+
+
+class ClassBook:
+    """Names, colours and keys of the classes.
+
+    Signals
+    -------
+    changed()
+        A class was added, changed or removed, or another session was adopted.
+    """
+
+    changed = Signal()
+
+    def __init__(self) -> None:
+        self._session: Session | None = None
+        self._drafts = [LabelClass(id=1, name="Structure 1", colour=PALETTE[0], key="1")]
+        self.touched = False
+        """Whether the drafts were changed by the user."""
+
+    def __iter__(self):
+        return iter(self.all())
+
+    def all(self) -> list[LabelClass]:
+        """Return the classes in the order in which they are shown."""
+        return list(self._drafts if self._session is None else self._session.classes)
+
+    def get(self, class_id: int) -> LabelClass | None:
+        """Return the class of an id."""
+        return next((entry for entry in self.all() if entry.id == class_id), None)
+
+    def names(self) -> dict[int, str]:
+        """Return names by id."""
+        return {entry.id: entry.name for entry in self.all()}
+
+    def suggest(self, names: dict[int, str]) -> None:
+        """Take class names that come with a sample volume as drafts, unless the user has named classes already."""
+        if self._session is not None or self.touched or not names:
+            return
+        self._drafts = []
+        for class_id, name in sorted(names.items()):
+            if 1 <= class_id <= 254:
+                self._append_draft(class_id, name)
+        self.changed.emit()
+
+    def adopt(self, session: Session | None) -> None:
+        """Show the classes of a session from now on."""
+        if self._session is not None:
+            self._session.classes_changed.disconnect(self.changed.emit)
+        self._session = session
+        if session is not None:
+            session.classes_changed.connect(self.changed.emit)
+        self.changed.emit()
+
+    def add(self, name: str | None = None) -> LabelClass:
+        """Add a class with the next free colour and key."""
+        taken = self.all()
+        class_id = max((entry.id for entry in taken), default=0) + 1
+        name = name or f"Structure {class_id}"
+        if self._session is not None:
+            added = self._session.add_class(
+                name, colour=next_colour([e.colour for e in taken]), key=next_key([e.key for e in taken])
+            )
+        else:
+            if class_id > 254:
+                raise InputError("A session holds at most 254 classes.")
+            added = self._append_draft(class_id, name)
+            self._touch()
+        return added
+
+    def update(self, class_id: int, **changes: Any) -> None:
+        """Change ``name``, ``colour`` or ``key`` of a class.
+
+        Raises
+        ------
+        InputError
+            Empty name, or a name or key that another class has.
+        """
+        others = [entry for entry in self.all() if entry.id != class_id]
+        if "name" in changes:
+            changes["name"] = changes["name"].strip()
+            if not changes["name"]:
+                raise InputError("A class needs a name.")
+            if changes["name"] in {entry.name for entry in others}:
+                raise InputError(f"There is a class {changes['name']!r} already; choose another name.")
+        key = changes.get("key")
+        if key and (key == BACKGROUND_KEY or key in {entry.key for entry in others}):
+            owner = next((entry.name for entry in others if entry.key == key), "the background")
+            raise InputError(f"The key {key} belongs to {owner}; choose another one.")
+        if self._session is not None:
+            self._session.update_class(class_id, **changes)
+        else:
+            self._drafts = [
+                entry.model_copy(update=changes) if entry.id == class_id else entry for entry in self._drafts
+            ]
+            self._touch()
+
+    def remove(self, class_id: int, *, erase: bool = False) -> None:
+        """Remove a class.
+
+        Raises
+        ------
+        InputError
+            It is the last one, or something is painted in it and ``erase`` is False.
+        """
+        if len(self.all()) == 1:
+            raise InputError("A session needs at least one class; rename this one instead.")
+        if self._session is not None:
+            self._session.remove_class(class_id, erase=erase)
+        else:
+            self._drafts = [entry for entry in self._drafts if entry.id != class_id]
+            self._touch()
+
+    def _touch(self) -> None:
+        self.touched = True
+        self.changed.emit()
+
+    def _append_draft(self, class_id: int, name: str) -> LabelClass:
+        entry = LabelClass(
+            id=class_id,
+            name=name,
+            colour=next_colour([e.colour for e in self._drafts]),
+            key=next_key([e.key for e in self._drafts]),
+        )
+        self._drafts.append(entry)
+        return entry

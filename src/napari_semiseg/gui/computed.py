@@ -1,0 +1,144 @@
+"""Overlays that are computed for the shown slice: off the UI thread, cached, late answers dropped."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_semiseg.gui.background import Lane
+
+Plane = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class SuperpixelSettings:
+    """Settings of Felzenszwalb's superpixels.
+
+    Attributes
+    ----------
+    scale : float
+        Larger values give larger superpixels.
+    sigma : float
+        Width of the smoothing before, pixels.
+    min_size : int
+        Smallest superpixel, pixels.
+    """
+
+    scale: float = 100.0
+    sigma: float = 0.8
+    min_size: int = 20
+
+
+@dataclass(frozen=True)
+class BoundarySettings:
+    """Settings of the boundary regions.
+
+    Attributes
+    ----------
+    radius : int
+        Width of the edge band, pixels.
+    of : str
+        ``"annotation"`` or ``"prediction"``.
+    """
+
+    radius: int = 3
+    of: str = "prediction"
+
+
+def superpixel_contours(plane: NDArray, settings: SuperpixelSettings) -> Plane:
+    """Return the outlines of the superpixels of a slice, 1 on an outline."""
+    from napari_semiseg.regions.superpixels import contours, felzenszwalb_plane
+
+    return contours(
+        felzenszwalb_plane(plane, scale=settings.scale, sigma=settings.sigma, min_size=settings.min_size)
+    ).astype(np.uint8)
+
+
+def boundary_plane(labels: Plane, class_id: int, settings: BoundarySettings) -> Plane:
+    """Return edge (1) and interior (2) of a class in a slice."""
+    from napari_semiseg.regions.boundary import boundary_regions
+
+    return np.asarray(boundary_regions(labels, class_id, radius=settings.radius)).astype(np.uint8)
+
+
+class PlaneComputer:
+    """Computes one plane at a time and remembers the latest results.
+
+    Parameters
+    ----------
+    lane : Lane
+        Where it is computed.
+    deliver : callable
+        Gets (plane, values) on the UI thread, if nothing newer was asked for meanwhile.
+    busy : callable
+        Gets True when a computation begins and False when the wanted one has arrived.
+    cached : int
+        How many results are kept.
+    """
+
+    def __init__(
+        self,
+        lane: Lane,
+        deliver: Callable[[int, Plane], None],
+        busy: Callable[[bool], None] = lambda _: None,
+        *,
+        cached: int = 32,
+    ):
+        self._lane = lane
+        self._deliver = deliver
+        self._busy = busy
+        self._cached = cached
+        self._results: OrderedDict[Hashable, Plane] = OrderedDict()
+        self._generation = 0
+        self.computed = 0
+        """How many planes were really computed."""
+
+    def want(self, plane: int, key: Hashable, work: Callable[[], Plane]) -> None:
+        """Deliver the plane from the cache or have it computed.
+
+        Parameters
+        ----------
+        plane : int
+        key : hashable
+            All that the result depends on.
+        work : callable
+            Computes it; runs on the lane, unless something newer was asked for before its turn came.
+        """
+        self._generation += 1
+        generation = self._generation
+        if key in self._results:
+            self._results.move_to_end(key)
+            self._busy(False)
+            self._deliver(plane, self._results[key])
+            return
+
+        def unless_late() -> Plane | None:
+            return work() if generation == self._generation else None
+
+        def arrived(values: Plane | None) -> None:
+            if values is None:
+                return
+            self.computed += 1
+            self._results[key] = values
+            while len(self._results) > self._cached:
+                self._results.popitem(last=False)
+            if generation == self._generation:
+                self._busy(False)
+                self._deliver(plane, values)
+
+        self._busy(True)
+        self._lane.run(unless_late, arrived)
+
+    def drop(self) -> None:
+        """Drop answers that are still to come."""
+        self._generation += 1
+        self._busy(False)
+
+    def forget(self) -> None:
+        """Drop the cache, too: another volume is shown."""
+        self.drop()
+        self._results.clear()

@@ -1,0 +1,287 @@
+"""The controller behind the panel: session, viewer, layers. Widgets ask it and listen to its signals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Image, Layer
+from psygnal import Signal
+
+from napari_semiseg.errors import InputError
+from napari_semiseg.gui import intake
+from napari_semiseg.gui.background import Lane
+from napari_semiseg.gui.binder import Binder
+from napari_semiseg.gui.brush import Brush
+from napari_semiseg.gui.choices import read_asking
+from napari_semiseg.gui.classes import ClassBook
+from napari_semiseg.gui.entries import Entry
+from napari_semiseg.gui.exporting import Exporter
+from napari_semiseg.gui.keeper import Keeper
+from napari_semiseg.gui.loading import Loaded, load
+from napari_semiseg.gui.marks import Marks
+from napari_semiseg.gui.metadata import KEY, image_attributes
+from napari_semiseg.gui.places import default_place
+from napari_semiseg.gui.problems import explain, told
+from napari_semiseg.gui.reader import is_session
+from napari_semiseg.gui.regions import Regions
+from napari_semiseg.gui.review import Review
+from napari_semiseg.gui.runs import Runs
+from napari_semiseg.gui.sheet import Sheet
+from napari_semiseg.gui.slices import annotated
+from napari_semiseg.gui.training import Training
+from napari_semiseg.session import Session
+from napari_semiseg.session.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+
+NO_VOLUME = "Open a volume first: drop a file on the window, or press “Add volume…”."
+
+
+class Desk:
+    """What the annotator has on the desk.
+
+    Signals
+    -------
+    message(text, severity)
+        One sentence for the message line; ``"info"``, ``"warning"`` or ``"error"``.
+    offer(text, action title, action)
+        A sentence with something that can be done about it.
+    volumes_changed(), volume_changed()
+        The list of volumes; which one is shown.
+    plane_changed(plane), slices_changed()
+        The shown slice; states of slices.
+    session_changed()
+        Another session, or another place or name of it.
+    class_selected(class id), overlay_toggled(key), prediction_changed()
+    """
+
+    message = Signal(str, str)
+    offer = Signal(str, str, object)
+    volumes_changed = Signal()
+    volume_changed = Signal()
+    plane_changed = Signal(int)
+    slices_changed = Signal()
+    session_changed = Signal()
+    class_selected = Signal(int)
+    overlay_toggled = Signal(str)
+    prediction_changed = Signal()
+
+    def __init__(self, viewer: ViewerModel, *, folder: Path | None = None):
+        self.viewer = viewer
+        self.folder = folder
+        self.session: Session | None = None
+        self.entries: list[Entry] = []
+        self.sheet: Sheet | None = None
+        self.place: Path | None = None
+        self.classes = ClassBook()
+        self.disk = Lane("semiseg-disk", self.problem)
+        self.compute = Lane("semiseg-compute", self.problem)
+        self.keeper = Keeper(self.disk, lambda: self.sheet.plane if self.sheet is not None else 0)
+        self.training = Training(Lane("semiseg-training", self.problem), Supervisor)
+        self.closed = False
+        self._moving_layers = False
+        self._generation = 0
+        self.binder = Binder(self)
+        self.marks = Marks(self)
+        self.runs = Runs(self)
+        self.brush = Brush(self)
+        self.review = Review(self)
+        self.regions = Regions(self)
+        self.exporter = Exporter(self)
+        self.keeper.failed.connect(self.not_saved)
+        viewer.layers.events.inserted.connect(self._on_inserted)
+        viewer.layers.events.removed.connect(self._on_removed)
+        viewer.dims.events.current_step.connect(self._on_step)
+
+    # -- telling ------------------------------------------------------------------------------------------------
+
+    def tell(self, text: str, severity: str = "info") -> None:
+        """Show one sentence in the message line."""
+        self.message.emit(text, severity)
+
+    def problem(self, error: BaseException) -> None:
+        """Show an error as a sentence."""
+        self.tell(explain(error), "error")
+
+    def not_saved(self, error: BaseException) -> None:
+        """Say that edits are not on disk yet."""
+        self.tell(f"Not saved yet, trying again: {explain(error)}", "error")
+
+    # -- volumes ------------------------------------------------------------------------------------------------
+
+    def take_present_layers(self) -> None:
+        """Take the image layers that are in the viewer already: the first suitable one is shown.
+
+        A layer that an earlier panel left behind leads back to its session.
+        """
+        for layer in list(self.viewer.layers):
+            place = layer.metadata.get(KEY, {}).get("session")
+            if place and is_session(Path(place)):
+                self._without_listening(lambda layer=layer: self.viewer.layers.remove(layer))
+                self.binder.open(Path(place))
+                return
+        for layer in list(self.viewer.layers):
+            if intake.why_not(layer) is None and (self.sheet is None or intake.is_ours(layer)):
+                self.take_layer(layer)
+
+    @told
+    def take_layer(self, layer: Image) -> None:
+        """Make an image layer the shown volume, and another volume of the session if there is one."""
+        reason = intake.why_not(layer)
+        if reason is not None:
+            raise InputError(reason)
+        entry = intake.entry_of(layer)
+        names = {int(k): v for k, v in layer.metadata.get(KEY, {}).get("class_names", {}).items()}
+        self.classes.suggest(names)
+        self.entries.append(entry)
+        usable = layer if layer.ndim == 3 else None
+        if usable is None:
+            self._without_listening(lambda: self.viewer.layers.remove(layer))
+        self._put(entry, Loaded.empty(entry), usable)
+        self.volumes_changed.emit()
+        for note in entry.volume.notes if entry.volume is not None else ():
+            self.tell(note)
+        self.binder.join(entry)
+
+    @told
+    def show(self, entry: Entry) -> None:
+        """Show another volume; only its layers stay in the viewer."""
+        if self.sheet is not None and self.sheet.entry is entry:
+            return
+        self.close_sheet()
+        self._generation += 1
+        generation = self._generation
+        if entry.id is None or self.session is None:
+            self._put(entry, Loaded.empty(entry), None)
+            return
+        session = self.session
+        self.tell(f"Opening {entry.name} …")
+
+        def arrived(loaded: Loaded) -> None:
+            if generation == self._generation:
+                entry.volume = loaded.volume
+                self._put(entry, loaded, None)
+                self.tell(f"{entry.name} is open.")
+
+        self.disk.run(lambda: load(session, entry), arrived)
+
+    def _put(self, entry: Entry, loaded: Loaded, image: Image | None) -> None:
+        """Show a volume with what was loaded of it."""
+        self.close_sheet()
+
+        def build() -> None:
+            self.sheet = Sheet(self.viewer, entry, image, loaded.values, loaded.states, self.classes)
+
+        self._without_listening(build)
+        sheet = self.sheet
+        assert sheet is not None
+        if self.session is not None:
+            sheet.belongs_to(self.session.path)
+        self.brush.take(sheet)
+        sheet.annotation.events.paint.connect(self._on_paint)
+        self.keeper.watch(entry, sheet.annotation.data)
+        if loaded.prediction is not None:
+            sheet.overlays.rest_on(loaded.prediction)
+            self.show_overlay("labels")
+        if self.place is None:
+            self.place = default_place(entry.name, self.folder)
+            self.session_changed.emit()
+        if image is None and self.session is not None and annotated(sheet.states):
+            sheet.go_to(annotated(sheet.states)[0])
+        self.volume_changed.emit()
+        self.slices_changed.emit()
+        self.plane_changed.emit(sheet.plane)
+
+    def close_sheet(self) -> None:
+        """Take the shown volume's layers out of the viewer, with everything that was painted on its way to the disk."""
+        if self.sheet is None:
+            return
+        sheet = self.sheet
+        self.keeper.flush()
+        self.keeper.watch(None, None)
+        self._without_listening(sheet.remove)
+        if sheet.entry.id is not None:
+            sheet.entry.volume = None
+        elif self.keeper.pending:
+            sheet.entry.painted = sheet.annotation.data, sheet.states
+        self.sheet = None
+        self.volume_changed.emit()
+
+    def _without_listening(self, action: Callable[[], Any]) -> None:
+        """Change layers ourselves, without taking it for the user's doing."""
+        self._moving_layers = True
+        try:
+            action()
+        finally:
+            self._moving_layers = False
+
+    def _on_inserted(self, event: Any) -> None:
+        layer = event.value
+        if self._moving_layers or self.closed or intake.why_not(layer) is not None:
+            return
+        if self.sheet is None or intake.is_ours(layer):
+            self.take_layer(layer)
+        elif not layer.metadata.get(KEY):
+            self.offer.emit(f"{layer.name} can be annotated, too.", "Add as volume", lambda: self.take_layer(layer))
+
+    def _on_removed(self, event: Any) -> None:
+        layer: Layer = event.value
+        sheet = self.sheet
+        if self._moving_layers or self.closed or sheet is None or not sheet.owns(layer):
+            return
+        if layer in (sheet.image, sheet.annotation):
+            self.close_sheet()
+            if sheet.entry.id is None and not self.binder.creating:
+                self.entries.remove(sheet.entry)
+                self.volumes_changed.emit()
+            self.tell(f"{sheet.entry.name} was closed; what was painted is kept in the session.")
+        else:
+            sheet.overlays.forget(layer)
+
+    @told
+    def open_files(self, paths: list[Path]) -> None:
+        """Read image files, asking where they leave something open, and show the last of them."""
+        for path in paths:
+            answer = read_asking(path)
+            if answer is not None:
+                volume, replaced = answer
+                attributes = image_attributes(volume, replaced=replaced)
+                self.viewer.layers.append(Image(volume.data, **attributes))
+
+    def show_overlay(self, key: str, visible: bool = True) -> None:
+        """Show or hide an overlay of the shown volume."""
+        sheet = self.sheet
+        if sheet is not None:
+            self._without_listening(lambda: sheet.overlays.show(key, visible))
+            self.overlay_toggled.emit(key)
+
+    # -- what the viewer tells ----------------------------------------------------------------------------------
+
+    def _on_paint(self, event: Any = None) -> None:
+        self.keeper.hint()
+
+    def _on_step(self, event: Any = None) -> None:
+        if self.sheet is not None:
+            self.plane_changed.emit(self.sheet.plane)
+            self.runs.show_plane()
+
+    # -- the end ------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Write what is left and let go of everything; a training run goes on by itself."""
+        if self.closed:
+            return
+        self.closed = True
+        self.training.close()
+        self.compute.close(wait=False)
+        self.training.lane.close(wait=False)
+        self.keeper.finish(self.binder.at_last)
+        if self.sheet is not None:
+            self._without_listening(self.sheet.leave)
+            self.sheet = None
+        if self.keeper.session is not None:
+            self.keeper.session.close()

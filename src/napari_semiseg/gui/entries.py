@@ -1,0 +1,61 @@
+"""Volumes as the panel knows them, before and after they are part of a session."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_semiseg.io import Geometry, Volume
+
+if TYPE_CHECKING:
+    from napari_semiseg.session import Session, SliceState, VolumeRecord
+
+
+@dataclass(eq=False)
+class Entry:
+    """One volume.
+
+    Attributes
+    ----------
+    name : str
+    geometry : Geometry
+    volume : Volume or None
+        Its voxels, while it is shown or while no session keeps it.
+    id : str or None
+        Its id in the session; None before there is one.
+    axis : int or None
+        Slice axis that was asked for when it was read.
+    replaced : bool
+        Voxels without a value were replaced when it was read.
+    """
+
+    name: str
+    geometry: Geometry
+    volume: Volume | None = None
+    id: str | None = None
+    axis: int | None = None
+    replaced: bool = False
+    painted: tuple[NDArray[np.uint8], list[SliceState]] | None = None
+    """What was painted (layer values) while another volume is shown and no session keeps it yet."""
+
+    @classmethod
+    def of_record(cls, record: VolumeRecord) -> Entry:
+        """Return the entry of a volume of a session."""
+        return cls(name=record.name, geometry=record.geometry, id=record.id, axis=record.axis)
+
+    def add_to(self, session: Session) -> VolumeRecord:
+        """Add the volume to a session: by reference when it came from a file, else with its voxels."""
+        if self.volume is None:
+            raise ValueError(f"the voxels of {self.name} are not at hand")
+        if self.volume.source is None:
+            return session.add_array(self.volume.data, self.geometry, self.name)
+        return session.add_volume(
+            self.volume.source,
+            axis=self.axis,
+            frame=self.volume.frame,
+            series=self.volume.series,
+            replace_nonfinite=self.replaced,
+        )

@@ -1,0 +1,176 @@
+"""Writing masks and models, and applying a model file to the open volume."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from psygnal import Signal
+
+from napari_semiseg.errors import InputError
+from napari_semiseg.gui.entries import Entry
+from napari_semiseg.gui.places import short
+from napari_semiseg.gui.problems import told
+from napari_semiseg.io import read_mask
+from napari_semiseg.session import Session
+
+if TYPE_CHECKING:
+    from napari_semiseg.gui.desk import Desk
+
+FORMATS = ("nii.gz", "nii", "nrrd", "seg.nrrd", "mha", "tif")
+SOURCES = {
+    "merged": "Annotation, and prediction where nothing was annotated",
+    "annotation": "Annotation only",
+    "prediction": "Prediction only",
+}
+
+
+@dataclass(frozen=True)
+class ForeignPrediction:
+    """Maps of a model from elsewhere, shaped like a stored prediction."""
+
+    labels: NDArray[np.uint8]
+    class_ids: tuple[int, ...]
+    entropy: None = None
+    disagreement: None = None
+    probabilities: None = None
+
+
+def apply_model(model: Path, entry: Entry) -> ForeignPrediction:
+    """Segment a volume with a model file, in a process of its own, since this one never loads torch.
+
+    Raises
+    ------
+    InputError
+        The model cannot be used; the sentence is that of the command line.
+    """
+    assert entry.volume is not None
+    with tempfile.TemporaryDirectory(prefix="semiseg-") as folder:
+        source, mask = entry.volume.source, Path(folder) / "mask.nii.gz"
+        options = []
+        if source is None:
+            from napari_semiseg.io import write_volume
+
+            source = write_volume(Path(folder) / "image.nii.gz", entry.volume)
+        else:
+            options = [
+                text
+                for name, value in (("--series", entry.volume.series), ("--frame", entry.volume.frame))
+                if value is not None
+                for text in (name, str(value))
+            ]
+        command = [sys.executable, "-m", "napari_semiseg.cli", "predict", str(model), str(source), "--out", str(mask)]
+        done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+        if done.returncode:
+            last = [line for line in done.stderr.splitlines() if line.strip()][-1:]
+            raise InputError(last[0] if last else f"{model} could not be applied to {entry.name}.")
+        labels = read_mask(mask, entry.geometry)
+    return ForeignPrediction(labels=labels, class_ids=(0, *(int(i) for i in np.unique(labels) if i)))
+
+
+class Exporter:
+    """What the Export tab does.
+
+    Signals
+    -------
+    busy(bool)
+        Something is written.
+    written(list of Path)
+    """
+
+    busy = Signal(bool)
+    written = Signal(list)
+
+    def __init__(self, desk: Desk):
+        self.desk = desk
+        self.running = False
+
+    @told
+    def export_masks(self, folder: Path, *, format: str, source: str, all_volumes: bool) -> None:
+        """Write the mask of the shown volume or of all volumes into a folder."""
+        session = self._session()
+        entry = self.desk.sheet.entry if self.desk.sheet is not None else None
+        if not all_volumes and (entry is None or entry.id is None):
+            raise InputError("Open the volume whose mask is to be exported.")
+        volumes = None if all_volumes or entry is None else [entry.id]
+
+        def work() -> list[Path]:
+            from napari_semiseg.session.export import export_masks
+
+            folder.mkdir(parents=True, exist_ok=True)
+            return export_masks(session, folder, format=format, source=source, volumes=volumes)
+
+        self._start(
+            work, lambda paths: f"Written and read back: {', '.join(p.name for p in paths)} in {short(folder)}."
+        )
+
+    @told
+    def export_model(self, folder: Path) -> None:
+        """Write the model of the latest round into a folder."""
+        session = self._session()
+
+        def work() -> list[Path]:
+            from napari_semiseg.session.export import export_model
+
+            folder.mkdir(parents=True, exist_ok=True)
+            written: Any = export_model(session, folder)
+            return [written] if isinstance(written, Path) else list(written or [folder])
+
+        self._start(work, lambda paths: f"The model was written to {short(folder)}.")
+
+    @told
+    def apply(self, model: Path) -> None:
+        """Show the prediction of a model file for the open volume."""
+        sheet = self.desk.sheet
+        if sheet is None:
+            raise InputError("Open the volume to which the model shall be applied.")
+
+        def work() -> ForeignPrediction:
+            return apply_model(model, self._with_voxels(sheet.entry))
+
+        def shown(found: ForeignPrediction) -> None:
+            self._set_busy(False)
+            if self.desk.sheet is sheet:
+                sheet.overlays.rest_on(found)
+                self.desk.show_overlay("labels")
+                self.desk.prediction_changed.emit()
+                self.desk.tell(f"The prediction of {model.name} is shown; accept it slice by slice in Review.")
+
+        self._set_busy(True)
+        self.desk.tell(f"Applying {model.name} to {sheet.entry.name} …")
+        self.desk.training.lane.run(work, shown, self._broke)
+
+    def _with_voxels(self, entry: Entry) -> Entry:
+        if entry.volume is not None:
+            return entry
+        assert self.desk.session is not None
+        assert entry.id is not None
+        return Entry(entry.name, entry.geometry, self.desk.session.load_volume(entry.id), entry.id, entry.axis)
+
+    def _session(self) -> Session:
+        if self.desk.session is None:
+            raise InputError("Nothing was painted yet, so there is nothing to export.")
+        return self.desk.session
+
+    def _start(self, work: Any, sentence: Any) -> None:
+        def done(paths: list[Path]) -> None:
+            self._set_busy(False)
+            self.written.emit(paths)
+            self.desk.tell(sentence(paths))
+
+        self._set_busy(True)
+        self.desk.keeper.flush(lambda: self.desk.disk.run(work, done, self._broke))
+
+    def _broke(self, error: BaseException) -> None:
+        self._set_busy(False)
+        self.desk.problem(error)
+
+    def _set_busy(self, busy: bool) -> None:
+        self.running = busy
+        self.busy.emit(busy)

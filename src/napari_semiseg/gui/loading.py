@@ -1,0 +1,64 @@
+"""What is read from the disk when a volume is shown; runs on the disk lane."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_semiseg.gui.entries import Entry
+from napari_semiseg.io import Volume
+from napari_semiseg.session import Session, SliceState
+from napari_semiseg.session.annotation import swap_unsaid
+
+if TYPE_CHECKING:
+    from napari_semiseg.session import StoredPrediction
+
+
+@dataclass
+class Loaded:
+    """A volume with its annotation in layer values, its slice states and its latest prediction."""
+
+    volume: Volume
+    values: NDArray[np.uint8]
+    states: list[SliceState]
+    prediction: StoredPrediction | None = None
+
+    @classmethod
+    def empty(cls, entry: Entry) -> Loaded:
+        """Return a volume that no session knows, with what was painted on it so far."""
+        if entry.volume is None:
+            raise ValueError(f"the voxels of {entry.name} are not at hand")
+        if entry.painted is not None:
+            return cls(entry.volume, *entry.painted)
+        shape = entry.volume.data.shape
+        return cls(entry.volume, np.zeros(shape, np.uint8), [SliceState.UNLABELLED] * shape[0])
+
+
+def stored_prediction(session: Session, volume_id: str) -> StoredPrediction | None:
+    """Return the prediction of the latest round that has one for a volume."""
+    for round_ in reversed(session.rounds()):
+        prediction = round_.prediction(volume_id)
+        if prediction is not None:
+            return prediction
+    return None
+
+
+def load(session: Session, entry: Entry) -> Loaded:
+    """Read a volume of a session.
+
+    Raises
+    ------
+    InputError
+        The image moved or changed since it was added.
+    """
+    assert entry.id is not None
+    annotation = session.annotation(entry.id)
+    return Loaded(
+        volume=session.load_volume(entry.id),
+        values=np.array(swap_unsaid(annotation.said)),
+        states=list(annotation.states),
+        prediction=stored_prediction(session, entry.id),
+    )

@@ -1,0 +1,107 @@
+"""What the Train and Review tabs say and allow, resolved from plain facts. Pure functions."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from napari_semiseg.gui.training import Phase
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What decides about the buttons.
+
+    Attributes
+    ----------
+    volumes : int
+    annotated : int
+        Annotated slices of all volumes.
+    phase : Phase
+    predicted : bool
+        The shown volume has a prediction.
+    rounds : int
+    """
+
+    volumes: int
+    annotated: int
+    phase: Phase
+    predicted: bool
+    rounds: int
+
+
+def why_not_train(facts: Facts) -> str | None:
+    """Return why training cannot start, or None."""
+    if facts.volumes == 0:
+        return "Open a volume and annotate some slices first."
+    if facts.phase.active:
+        return "A training is under way; stop it first."
+    if facts.annotated == 0:
+        return "Annotate at least one slice first (Label tab)."
+    return None
+
+
+def why_not_stop(facts: Facts) -> str | None:
+    """Return why there is nothing to stop, or None."""
+    if facts.phase is Phase.STOPPING:
+        return "It is stopping already."
+    return None if facts.phase.active else "No training is under way."
+
+
+def why_not_pause(facts: Facts) -> str | None:
+    """Return why a run cannot be held or resumed, or None."""
+    if facts.phase in (Phase.TRAINING, Phase.PAUSED):
+        return None
+    return "It can be paused while it trains." if facts.phase.active else "No training is under way."
+
+
+def why_not_predict(facts: Facts) -> str | None:
+    """Return why the whole volume cannot be predicted now, or None."""
+    if facts.phase is Phase.TRAINING:
+        return None
+    if facts.phase.active:
+        return "Wait until it trains."
+    return (
+        "A finished round has predicted the whole volume already; while a training is under way this asks for it early."
+    )
+
+
+def why_not_accept(facts: Facts) -> str | None:
+    """Return why there is nothing to accept, or None."""
+    return None if facts.predicted else "There is no prediction of this volume yet: press Train first."
+
+
+def start_title(facts: Facts) -> str:
+    """Return the text of the button that starts a run."""
+    return "Retrain" if facts.rounds else "Train"
+
+
+def clock(seconds: float) -> str:
+    """Return a duration such as "1:05" or "2:00:10"."""
+    total = max(0, math.ceil(seconds))
+    hours, minutes, rest = total // 3600, total // 60 % 60, total % 60
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def progress_text(phase: Phase, progress: float, remaining: float | None) -> str:
+    """Return what the progress bar says."""
+    match phase:
+        case Phase.IDLE:
+            return ""
+        case Phase.STARTING:
+            return "starting …"
+        case Phase.STOPPING:
+            return "stopping, what was learned is kept …"
+        case Phase.PREDICTING:
+            return f"predicting the volumes, {progress:.0%}"
+        case Phase.PAUSED:
+            return f"paused at {progress:.0%}"
+    left = "" if remaining is None else f", {clock(remaining)} left"
+    return f"{progress:.0%}{left}"
+
+
+def why_not_export_model(facts: Facts) -> str | None:
+    """Return why there is no model to write, or None."""
+    if facts.phase.active:
+        return "Wait until the training is over, or stop it."
+    return None if facts.rounds else "No model was trained in this session yet."

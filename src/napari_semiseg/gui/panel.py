@@ -1,0 +1,139 @@
+"""The dock widget "Semiseg"."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QEvent, QObject, QTimer
+from qtpy.QtWidgets import QTabWidget, QWidget
+
+from napari_semiseg.gui.activity import ActivityBar
+from napari_semiseg.gui.catalogue import Catalogue
+from napari_semiseg.gui.desk import Desk
+from napari_semiseg.gui.letters import Letters
+from napari_semiseg.gui.widgets.export_tab import ExportTab
+from napari_semiseg.gui.widgets.header import Header
+from napari_semiseg.gui.widgets.label_tab import LabelTab
+from napari_semiseg.gui.widgets.message_line import MessageLine
+from napari_semiseg.gui.widgets.pieces import MARGIN, column, scrolling
+from napari_semiseg.gui.widgets.review_tab import ReviewTab
+from napari_semiseg.gui.widgets.train_tab import TrainTab
+
+if TYPE_CHECKING:
+    import napari
+
+WARM_AFTER_MS = 1500
+WIDTH = 330
+
+
+class Panel(QWidget):
+    """Header, four tabs, message line.
+
+    Parameters
+    ----------
+    napari_viewer : Viewer
+    folder : path, optional
+        Parent folder of new sessions; ``semiseg`` in the user's documents by default.
+    """
+
+    def __init__(self, napari_viewer: napari.Viewer, folder: Path | None = None):
+        super().__init__()
+        self.viewer = napari_viewer
+        self.desk = Desk(napari_viewer, folder=folder)
+        theme_name = str(napari_viewer.theme)
+        self.header = Header(self.desk)
+        self.label = LabelTab(self.desk)
+        self.train = TrainTab(self.desk, theme_name)
+        self.review = ReviewTab(self.desk)
+        self.export = ExportTab(self.desk)
+        self.tabs = QTabWidget()
+        for title, tab in (
+            ("Label", self.label),
+            ("Train", self.train),
+            ("Review", self.review),
+            ("Export", self.export),
+        ):
+            self.tabs.addTab(scrolling(tab), title)
+        self.tabs.currentChanged.connect(self._on_tab)
+        self.messages = MessageLine(theme_name)
+        self.letters = Letters(self.desk)
+        self.activity = ActivityBar(self.desk.training)
+        self.catalogue = Catalogue(self.desk.compute)
+        self.setLayout(column(self.header, self.tabs, self.messages, margin=MARGIN))
+        self.setMinimumWidth(WIDTH)
+        self.desk.message.connect(self.messages.show_message)
+        self.desk.offer.connect(self.messages.show_offer)
+        napari_viewer.events.theme.connect(self._on_theme)
+        self._window: QWidget | None = None
+        self._closing = False
+        # napari destroys a dock that is closed by its cross, without a close event for what is inside.
+        self.destroyed.connect(partial(finish, self.desk, self.letters, self.activity))
+        self._warm = QTimer(self)
+        self._warm.setSingleShot(True)
+        self._warm.setInterval(WARM_AFTER_MS)
+        self._warm.timeout.connect(self._on_idle)
+        self._warm.start()
+        self.desk.take_present_layers()
+        if self.desk.sheet is None:
+            self.desk.tell("Drop an image file on the window, or open one with “Add volume…”.")
+
+    def showEvent(self, event: Any) -> None:
+        """Find the window whose closing ends the desk."""
+        super().showEvent(event)
+        window = self.window()
+        if window is not self._window and window is not self:
+            if self._window is not None:
+                self._window.removeEventFilter(self)
+            self._window = window
+            window.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Save when the window is asked to close, and let go when it does (the user may still refuse)."""
+        if event is not None and watched is self._window:
+            if event.type() == QEvent.Type.Close:
+                self._closing = True
+                QTimer.singleShot(0, self._not_closing)
+                self.desk.keeper.flush()
+            elif event.type() == QEvent.Type.Hide and self._closing and not event.spontaneous():
+                self.end()
+        return False
+
+    def closeEvent(self, event: Any) -> None:
+        """Let go of everything."""
+        self.end()
+        super().closeEvent(event)
+
+    def end(self) -> None:
+        """Write what is left and let go of viewer, worker and threads."""
+        self._warm.stop()
+        finish(self.desk, self.letters, self.activity)
+
+    def _not_closing(self) -> None:
+        self._closing = False
+
+    def _on_theme(self, event: Any) -> None:
+        for part in (self.messages, self.train.plot):
+            part.set_theme(str(event.value))
+
+    def _on_tab(self, index: int) -> None:
+        if index == 1:
+            self.catalogue.want(self.train.show_methods)
+
+    def _on_idle(self) -> None:
+        self.desk.training.warm()
+
+
+def finish(desk: Desk, letters: Letters, activity: ActivityBar, *_: object) -> None:
+    """Write what is left and let go; may be called again."""
+    if not desk.closed:
+        activity.close()
+        letters.remove()
+        desk.close()
+
+
+def dock(viewer: napari.Viewer) -> Panel:
+    """Return the panel of a viewer; it is docked if it is not yet."""
+    _, panel = viewer.window.add_plugin_dock_widget("napari-semiseg", "Semiseg")
+    return panel

@@ -1,0 +1,151 @@
+"""Reviewing a prediction: previews while it trains, where to look next, accepting a slice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from psygnal import Signal
+
+from napari_semiseg.engine.suggest import Suggestion, rank_planes
+from napari_semiseg.errors import InputError
+from napari_semiseg.gui.annotation_layer import set_plane
+from napari_semiseg.gui.loading import stored_prediction
+from napari_semiseg.gui.problems import told
+from napari_semiseg.session import SliceState
+
+if TYPE_CHECKING:
+    from napari_semiseg.gui.desk import Desk
+
+
+def accepted(painted: NDArray[np.uint8], predicted: NDArray[np.uint8], *, overwrite: bool) -> NDArray[np.uint8]:
+    """Return a plane of layer values after the prediction was accepted.
+
+    Parameters
+    ----------
+    painted : ndarray of uint8, shape (rows, columns)
+        Layer values: 0 not painted, 255 background stroke.
+    predicted : ndarray of uint8, shape (rows, columns)
+        Class ids, 0 background.
+    overwrite : bool
+        Replace what was painted, background strokes included.
+    """
+    return predicted.copy() if overwrite else np.where(painted == 0, predicted, painted)
+
+
+class Review:
+    """What the Review tab does.
+
+    Signals
+    -------
+    changed()
+        Another suggestion, or a preview arrived.
+    """
+
+    changed = Signal()
+
+    def __init__(self, desk: Desk):
+        self.desk = desk
+        self.suggestion: Suggestion | None = None
+        desk.training.preview_ready.connect(self._on_preview)
+        desk.training.prediction_ready.connect(self._on_prediction)
+        desk.volume_changed.connect(self._forget)
+
+    @property
+    def has_prediction(self) -> bool:
+        """Whether there is a prediction of the shown volume, or of a slice of it."""
+        return self.desk.sheet is not None and self.desk.sheet.overlays.available("labels")
+
+    @told
+    def go_to_most_uncertain(self) -> None:
+        """Show the slice that is most worth annotating, and say why."""
+        sheet, session = self.desk.sheet, self.desk.session
+        if sheet is None or session is None or sheet.overlays.stored is None:
+            raise InputError("There is no prediction of the whole volume yet: train first, or press “Predict now”.")
+        stored = sheet.overlays.stored
+        done, spacing = self.desk.marks.annotated(), float(sheet.entry.geometry.spacing[0])
+        names = self.desk.classes.names()
+
+        def rank() -> list[Suggestion]:
+            return rank_planes(
+                stored.labels,
+                stored.entropy,
+                annotated=done,
+                spacing=spacing,
+                disagreement=stored.disagreement,
+                class_names=names,
+                count=1,
+            )
+
+        def arrived(found: list[Suggestion]) -> None:
+            if self.desk.sheet is not sheet:
+                return
+            if not found:
+                self.desk.tell("No slice that is not annotated yet has a predicted structure.", "warning")
+                return
+            self.suggestion = found[0]
+            sheet.go_to(found[0].plane)
+            self.changed.emit()
+            self.desk.tell(found[0].reason)
+
+        self.desk.compute.run(rank, arrived)
+
+    @told
+    def accept(self, *, overwrite: bool = False) -> int:
+        """Take the prediction of the shown slice into the annotation, as one undo step.
+
+        Parameters
+        ----------
+        overwrite : bool
+            Also where something was painted.
+
+        Returns
+        -------
+        int
+            How many voxels changed.
+        """
+        sheet = self.desk.sheet
+        if sheet is None or not self.has_prediction:
+            raise InputError("There is no prediction to accept yet: press Train first.")
+        plane = sheet.plane
+        predicted = np.asarray(sheet.overlays.stacks["labels"][plane])
+        before = sheet.annotation.data[plane].copy(), sheet.states[plane]
+        changed = set_plane(sheet.annotation, plane, accepted(before[0], predicted, overwrite=overwrite))
+        self.desk.keeper.look()
+        self.desk.marks.set(plane, SliceState.REVIEWED)
+        sheet.before_accept[plane] = before
+        self.desk.tell(f"Slice {plane}: {changed} voxels were taken over from the prediction; Ctrl-Z takes them back.")
+        return changed
+
+    def _on_preview(self, volume_id: str, plane: int) -> None:
+        sheet, round_ = self.desk.sheet, self.desk.training.round
+        if sheet is None or round_ is None or sheet.entry.id != volume_id:
+            return
+
+        def arrived(maps: dict[str, Any] | None) -> None:
+            if maps is not None and self.desk.sheet is sheet:
+                first = not sheet.overlays.available("labels")
+                sheet.overlays.put_preview(plane, maps, maps.get("class_ids"))
+                self.desk.regions.update()
+                if first:
+                    self.changed.emit()
+
+        self.desk.compute.run(lambda: round_.preview(volume_id, plane), arrived)
+
+    def _on_prediction(self, volume_id: str) -> None:
+        sheet, session = self.desk.sheet, self.desk.session
+        if sheet is None or session is None or sheet.entry.id != volume_id:
+            return
+
+        def arrived(stored: Any) -> None:
+            if self.desk.sheet is sheet:
+                sheet.overlays.rest_on(stored)
+                self.desk.prediction_changed.emit()
+                self.desk.regions.update()
+
+        self.desk.compute.run(lambda: stored_prediction(session, volume_id), arrived)
+
+    def _forget(self) -> None:
+        self.suggestion = None
+        self.changed.emit()

@@ -1,0 +1,78 @@
+"""Training as the desk offers it: what is allowed, what would be chosen, starting a round."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_semiseg.errors import InputError
+from napari_semiseg.gui.forecast import auto_sentence, sees_gpu
+from napari_semiseg.gui.outlook import Facts, why_not_train
+from napari_semiseg.gui.problems import told
+from napari_semiseg.gui.slices import annotated
+from napari_semiseg.session import SliceState
+
+if TYPE_CHECKING:
+    from napari_semiseg.engine.plan import Plan
+    from napari_semiseg.gui.desk import Desk
+
+
+class Runs:
+    """Starts rounds and resolves what the tabs allow."""
+
+    def __init__(self, desk: Desk):
+        self.desk = desk
+
+    @told
+    def start(self, plan: Plan) -> None:
+        """Start a round, once everything that was painted is on disk."""
+        reason = why_not_train(self.facts())
+        if reason is not None:
+            raise InputError(reason)
+
+        @told
+        def begin(self: Runs) -> None:
+            if self.desk.session is None:
+                raise InputError("The session folder could not be created, so training cannot start.")
+            if self.desk.keeper.pending:
+                raise InputError("What you painted is not on disk yet, so training waits; try again in a moment.")
+            self.desk.training.start(self.desk.session.path, plan)
+            self.desk.show_overlay("labels")
+            self.show_plane()
+
+        self.desk.keeper.flush(lambda: begin(self))
+
+    def facts(self) -> Facts:
+        """Return what decides about the buttons."""
+        return Facts(
+            volumes=len(self.desk.entries),
+            annotated=sum(len(annotated(states)) for states in self.all_states()),
+            phase=self.desk.training.phase,
+            predicted=self.desk.review.has_prediction,
+            rounds=0 if self.desk.session is None else len(self.desk.session.rounds()),
+        )
+
+    def all_states(self) -> list[list[SliceState]]:
+        """Return the slice states of every volume."""
+        found = []
+        for entry in self.desk.entries:
+            if self.desk.sheet is not None and self.desk.sheet.entry is entry:
+                found.append(self.desk.sheet.states)
+            elif self.desk.session is not None and entry.id is not None:
+                found.append(list(self.desk.session.annotation(entry.id).states))
+            elif entry.painted is not None:
+                found.append(entry.painted[1])
+        return found
+
+    @property
+    def has_gpu(self) -> bool:
+        """Whether this machine seems to have a GPU that helps; torch, which knows, is not loaded here."""
+        return sees_gpu()
+
+    def auto_sentence(self) -> str:
+        """Return what automatic choice of the method would pick now, and why."""
+        return auto_sentence(self.all_states(), len(self.desk.classes.all()) + 1, small=not self.has_gpu)
+
+    def show_plane(self) -> None:
+        """Tell the run which slice is on the screen."""
+        if self.desk.sheet is not None and self.desk.sheet.entry.id is not None:
+            self.desk.training.show(self.desk.sheet.entry.id, self.desk.sheet.plane)

@@ -1,0 +1,129 @@
+"""The layers of the shown volume: its image, its annotation, its overlays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image, Labels, Layer
+from numpy.typing import NDArray
+
+from napari_semiseg.gui.annotation_layer import make_layer
+from napari_semiseg.gui.metadata import KEY, image_attributes
+from napari_semiseg.gui.overlays import Overlays
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+    from napari_semiseg.gui.classes import ClassBook
+    from napari_semiseg.gui.entries import Entry
+    from napari_semiseg.session import SliceState
+
+
+def transforms(layer: Layer) -> dict[str, Any]:
+    """Return what places a layer in the world, to be copied to layers on the same grid."""
+    return {
+        "scale": layer.scale,
+        "translate": layer.translate,
+        "rotate": layer.rotate,
+        "shear": layer.shear,
+        "affine": layer.affine,
+        "units": layer.units,
+        "axis_labels": layer.axis_labels,
+    }
+
+
+class Sheet:
+    """Puts the layers of a volume into the viewer and takes them out again.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    entry : Entry
+        With its voxels at hand.
+    image : Image, optional
+        The layer that shows it already.
+    values : ndarray of uint8, shape (planes, rows, columns)
+        Annotation in layer values.
+    states : list of SliceState
+    classes : ClassBook
+    """
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        entry: Entry,
+        image: Image | None,
+        values: NDArray[np.uint8],
+        states: Iterable[SliceState],
+        classes: ClassBook,
+    ):
+        self.viewer = viewer
+        self.entry = entry
+        self.states = list(states)
+        self.automatic: set[int] = set()
+        """Planes whose state was set by painting on them."""
+        self.before_accept: dict[int, tuple[NDArray[np.uint8], SliceState]] = {}
+        """Voxels and state of planes before a prediction was accepted: undoing the voxels brings the state back."""
+        if image is None:
+            assert entry.volume is not None
+            image = Image(entry.volume.data, **image_attributes(entry.volume, axis=entry.axis, replaced=entry.replaced))
+            viewer.layers.append(image)
+        self.image: Image = image
+        description = {
+            "kind": "annotation",
+            "geometry": entry.geometry.to_json(),
+            "classes": {str(k): v for k, v in classes.names().items()},
+        }
+        placed = transforms(image)
+        self.annotation: Labels = make_layer(
+            values, classes, name=f"{image.name} annotation", metadata={KEY: description}, **placed
+        )
+        viewer.layers.append(self.annotation)
+        self.overlays = Overlays(viewer.layers, self.annotation, values.shape, placed, classes.all)
+        viewer.layers.selection.active = self.annotation
+        self.annotation.mode = "paint"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Planes, rows, columns."""
+        planes, rows, columns = self.annotation.data.shape
+        return planes, rows, columns
+
+    def owns(self, layer: Layer) -> bool:
+        """Return whether a layer is one of this sheet's."""
+        return layer in (self.image, self.annotation) or layer in self.overlays.made.values()
+
+    @property
+    def plane(self) -> int:
+        """Index of the shown plane."""
+        dims = self.viewer.dims
+        return int(np.clip(dims.current_step[dims.ndim - 3], 0, self.shape[0] - 1))
+
+    def go_to(self, plane: int) -> None:
+        """Show another plane."""
+        dims = self.viewer.dims
+        dims.set_current_step(dims.ndim - 3, int(np.clip(plane, 0, self.shape[0] - 1)))
+
+    def relabel(self, classes: ClassBook) -> None:
+        """Keep the class names in the layer's metadata, for napari's own File > Save."""
+        self.annotation.metadata[KEY]["classes"] = {str(k): v for k, v in classes.names().items()}
+
+    def belongs_to(self, session: Path) -> None:
+        """Note the session in the image layer, so that a panel opened later finds it."""
+        self.image.metadata.setdefault(KEY, {"kind": "image"})["session"] = str(session)
+
+    def leave(self) -> None:
+        """Take all but the image out of the viewer: the panel closes while the window stays."""
+        self.overlays.remove()
+        if self.annotation in self.viewer.layers:
+            self.viewer.layers.remove(self.annotation)
+
+    def remove(self) -> None:
+        """Take the layers out of the viewer."""
+        self.overlays.remove()
+        for layer in (self.annotation, self.image):
+            if layer in self.viewer.layers:
+                self.viewer.layers.remove(layer)

@@ -1,0 +1,222 @@
+"""One training run as the panel follows it: a state, progress, loss curves, and the buttons that act on it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.qt.threading import thread_worker
+from psygnal import Signal
+
+from napari_semiseg.engine import events as ev
+from napari_semiseg.gui.background import Lane
+from napari_semiseg.gui.curves import LossHistory
+from napari_semiseg.gui.problems import explain
+
+if TYPE_CHECKING:
+    from napari_semiseg.engine.plan import Plan
+    from napari_semiseg.session import Round
+    from napari_semiseg.session.supervisor import Supervisor
+
+
+class Phase(Enum):
+    """Where a run stands."""
+
+    IDLE = "idle"
+    STARTING = "starting"
+    TRAINING = "training"
+    PAUSED = "paused"
+    PREDICTING = "predicting"
+    STOPPING = "stopping"
+
+    @property
+    def active(self) -> bool:
+        """Whether a run is under way."""
+        return self is not Phase.IDLE
+
+
+def guarded(events: Iterable[ev.Event]) -> Iterator[ev.Event]:
+    """Yield events and turn whatever is raised into a last `Failed`.
+
+    napari's generator workers tell nothing of a RuntimeError, and torch's out-of-memory is one.
+    """
+    last: ev.Event | None = None
+    try:
+        for last in events:
+            yield last
+    except Exception as error:  # whatever it is, the watcher must hear of the end
+        last = ev.Failed(error=explain(error))
+        yield last
+    if last is None or not last.terminal:
+        yield ev.Failed(error="The training ended without a word; what it saved last is kept.")
+
+
+class Training:
+    """Starts, follows and stops runs.
+
+    Signals
+    -------
+    changed()
+        The phase or the run changed.
+    progressed()
+        `history`, `progress` or `remaining` changed.
+    noticed(text, severity)
+        A sentence for the user.
+    preview_ready(volume id, plane)
+    prediction_ready(volume id)
+    ended(event)
+        The terminal event.
+    """
+
+    changed = Signal()
+    progressed = Signal()
+    noticed = Signal(str, str)
+    preview_ready = Signal(str, int)
+    prediction_ready = Signal(str)
+    ended = Signal(object)
+
+    def __init__(self, lane: Lane, make_supervisor: Callable[[], Supervisor]):
+        self.lane = lane
+        self._make_supervisor = make_supervisor
+        self._supervisor: Supervisor | None = None
+        self._worker: Any = None
+        self._closing = False
+        self.phase = Phase.IDLE
+        self.round: Round | None = None
+        self.history = LossHistory()
+        self.progress = 0.0
+        self.remaining: float | None = None
+        self.started: ev.Started | None = None
+        self.notices: list[tuple[str, str]] = []
+        self.pressed_at = 0.0
+        self.first_step_after: float | None = None
+
+    def warm(self) -> None:
+        """Have the worker process started and torch imported there, so that Train answers at once."""
+        if self._supervisor is None and not self._closing:
+            self._supervisor = self._make_supervisor()
+            self.lane.run(self._supervisor.start)
+
+    def start(self, session: Path, plan: Plan) -> None:
+        """Start a round; call it when all edits are on disk."""
+        if self.phase is not Phase.IDLE:
+            return
+        self.pressed_at = time.monotonic()
+        self._reset()
+        self._set(Phase.STARTING)
+        self.warm()
+        supervisor = self._supervisor
+        assert supervisor is not None
+        self.lane.run(
+            lambda: supervisor.train(session, plan), lambda new: self.follow(new, supervisor.events(new)), self._broke
+        )
+
+    def follow(self, round_: Round, events: Iterable[ev.Event]) -> None:
+        """Follow a round that runs, this panel's or one that outlived another."""
+        if self.phase is Phase.IDLE:
+            self._reset()
+        self.round = round_
+        if self.phase is not Phase.STOPPING:
+            self._set(Phase.STARTING)
+        worker: Any = thread_worker(guarded)(events)
+        worker.yielded.connect(self.take)
+        self._worker = worker
+        worker.start()
+
+    def pause(self) -> None:
+        """Hold the run, or let it go on."""
+        if self.round is None:
+            return
+        if self.phase is Phase.PAUSED:
+            self.round.control.resume()
+        else:
+            self.round.control.pause()
+
+    def stop(self) -> None:
+        """End the run and keep what was learned."""
+        if self.round is None or self._supervisor is None or not self.phase.active:
+            return
+        self._set(Phase.STOPPING)
+        supervisor, round_ = self._supervisor, self.round
+        self.lane.run(lambda: supervisor.stop(round_))
+
+    def predict_now(self) -> None:
+        """Have all volumes predicted as the networks stand now."""
+        if self.round is not None and self.phase.active:
+            self.round.control.predict()
+
+    def show(self, volume_id: str, plane: int) -> None:
+        """Tell the run which slice is on the screen; its prediction is refreshed while the run goes on."""
+        if self.round is not None and self.phase.active:
+            self.round.control.show(volume_id, plane)
+
+    def close(self) -> None:
+        """Let go: the run goes on by itself, and its worker leaves when it is done."""
+        self._closing = True
+        if self._worker is not None:
+            self._worker.quit()
+        if self._supervisor is not None:
+            self._supervisor.close()
+
+    def take(self, event: ev.Event) -> None:
+        """Take one event of the run."""
+        match event:
+            case ev.Started():
+                self.started = event
+                self._set(Phase.TRAINING)
+            case ev.StepDone():
+                self._take_step(event)
+            case ev.Notice():
+                self.notices.append((event.text, event.level))
+                self.noticed.emit(event.text, event.level)
+                self.changed.emit()
+            case ev.PreviewReady():
+                self.preview_ready.emit(event.volume, event.plane)
+            case ev.Predicting():
+                if self.phase is not Phase.STOPPING:
+                    self._set(Phase.PREDICTING)
+                self.progress, self.remaining = event.progress, None
+                self.progressed.emit()
+            case ev.PredictionReady():
+                self.prediction_ready.emit(event.volume)
+            case ev.Paused():
+                self._set(Phase.PAUSED)
+            case ev.Resumed():
+                self._set(Phase.TRAINING)
+            case ev.Finished() | ev.Failed():
+                self._end(event)
+
+    def _take_step(self, event: ev.StepDone) -> None:
+        if self.first_step_after is None:
+            self.first_step_after = time.monotonic() - self.pressed_at
+        self.history.add(event.step, event.losses)
+        self.progress, self.remaining = event.progress, event.remaining
+        if self.phase in (Phase.STARTING, Phase.PREDICTING):
+            self._set(Phase.TRAINING)
+        self.progressed.emit()
+
+    def _end(self, event: ev.Event) -> None:
+        self._worker = None
+        self.remaining = None
+        self.progress = 1.0 if isinstance(event, ev.Finished) else 0.0
+        self._set(Phase.IDLE)
+        self.progressed.emit()
+        self.ended.emit(event)
+
+    def _broke(self, error: BaseException) -> None:
+        self._end(ev.Failed(error=explain(error)))
+
+    def _reset(self) -> None:
+        self.history.clear()
+        self.progress, self.remaining = 0.0, None
+        self.started = None
+        self.notices.clear()
+        self.first_step_after = None
+
+    def _set(self, phase: Phase) -> None:
+        if phase is not self.phase:
+            self.phase = phase
+            self.changed.emit()

@@ -1,0 +1,167 @@
+"""The classes: colour, name, key. Selecting one paints with it."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QColor
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QColorDialog,
+    QHeaderView,
+    QMessageBox,
+    QTableWidget,
+    QTableWidgetItem,
+    QWidget,
+)
+
+from napari_semiseg.errors import InputError
+from napari_semiseg.gui import theme
+from napari_semiseg.gui.classes import BACKGROUND_COLOUR, BACKGROUND_ID, BACKGROUND_KEY
+from napari_semiseg.gui.desk import Desk
+from napari_semiseg.gui.problems import told
+from napari_semiseg.gui.widgets.pieces import allow, button, column, row
+
+COLOUR, NAME, KEY = range(3)
+ROW_HEIGHT = 24
+ROWS_SHOWN = 5
+
+
+class ClassTable(QWidget):
+    """Table of classes with a last row for background strokes."""
+
+    def __init__(self, desk: Desk, parent: QWidget | None = None):
+        super().__init__(parent)
+        self.desk = desk
+        self._filling = False
+        self.table = QTableWidget(0, 3)
+        self.table.setHorizontalHeaderLabels(["", "Class", "Key"])
+        self.table.verticalHeader().setVisible(False)
+        self.table.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
+        self.table.verticalHeader().setMinimumSectionSize(ROW_HEIGHT)
+        header = self.table.horizontalHeader()
+        header.setSectionResizeMode(COLOUR, QHeaderView.ResizeMode.Fixed)
+        header.setSectionResizeMode(NAME, QHeaderView.ResizeMode.Stretch)
+        header.setSectionResizeMode(KEY, QHeaderView.ResizeMode.Fixed)
+        self.table.setColumnWidth(COLOUR, 28)
+        self.table.setColumnWidth(KEY, 44)
+        self.table.setShowGrid(False)
+        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.table.setToolTip(
+            "Click a class to paint with it. Double-click its name or key to change it, its colour to choose another."
+        )
+        self.add = button("Add class", "Add a class with a free colour and key", self._on_add)
+        self.remove = button(
+            "Remove", "Remove the selected class; asks first if something is painted in it", self._on_remove
+        )
+        self.setLayout(column(self.table, row(self.add, self.remove, None)))
+        self.table.currentCellChanged.connect(self._on_current)
+        self.table.cellDoubleClicked.connect(self._on_double_click)
+        self.table.itemChanged.connect(self._on_item)
+        desk.classes.changed.connect(self.fill)
+        desk.class_selected.connect(self._select_row)
+        desk.volume_changed.connect(self.fill)
+        self.fill()
+
+    def fill(self) -> None:
+        """Show the classes."""
+        self._filling = True
+        classes = self.desk.classes.all()
+        self.table.setRowCount(len(classes) + 1)
+        for index, entry in enumerate(classes):
+            self._fill_row(index, entry.id, entry.name, entry.colour, entry.key or "", editable=True)
+        self._fill_row(
+            len(classes), BACKGROUND_ID, "Background stroke", BACKGROUND_COLOUR, BACKGROUND_KEY, editable=False
+        )
+        shown = min(len(classes) + 1, ROWS_SHOWN)
+        self.table.setFixedHeight(self.table.horizontalHeader().sizeHint().height() + shown * ROW_HEIGHT + 4)
+        self._filling = False
+        self._select_row(self.desk.brush.selected)
+
+    def class_id(self, index: int) -> int:
+        """Return the class of a row."""
+        return int(self.table.item(index, NAME).data(Qt.ItemDataRole.UserRole))
+
+    def _fill_row(self, index: int, class_id: int, name: str, colour: str, key: str, *, editable: bool) -> None:
+        swatch = QTableWidgetItem(theme.swatch(colour), "")
+        swatch.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable)
+        items = (swatch, QTableWidgetItem(name), QTableWidgetItem(key))
+        items[KEY].setTextAlignment(Qt.AlignmentFlag.AlignCenter)
+        for place, item in enumerate(items):
+            item.setData(Qt.ItemDataRole.UserRole, class_id)
+            if not editable:
+                item.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable)
+                item.setToolTip(
+                    "Says where there is nothing: needed on scribbled slices, where unpainted is not background"
+                )
+            self.table.setItem(index, place, item)
+
+    def _select_row(self, class_id: int) -> None:
+        rows = [i for i in range(self.table.rowCount()) if self.class_id(i) == class_id]
+        self._filling = True
+        if rows:
+            self.table.setCurrentCell(rows[0], NAME)
+        else:
+            self.table.clearSelection()
+        self._filling = False
+        removable = class_id != BACKGROUND_ID and len(self.desk.classes.all()) > 1
+        allow(
+            self.remove,
+            None if removable else "Background strokes and the last class cannot be removed; rename the class instead.",
+        )
+
+    def _on_current(self, index: int, *_: int) -> None:
+        if not self._filling and index >= 0:
+            self.desk.brush.select(self.class_id(index))
+
+    @told
+    def _on_item(self, item: QTableWidgetItem) -> None:
+        if self._filling:
+            return
+        class_id = int(item.data(Qt.ItemDataRole.UserRole))
+        try:
+            if item.column() == NAME:
+                self.desk.classes.update(class_id, name=item.text())
+            elif item.column() == KEY:
+                key = item.text().strip().upper()
+                if len(key) > 1 or (key and not key.isalnum()):
+                    raise InputError(f"{item.text()!r} is no key; give one letter or digit.")
+                self.desk.classes.update(class_id, key=key or None)
+        finally:
+            self.fill()
+
+    @told
+    def _on_double_click(self, index: int, place: int) -> None:
+        class_id = self.class_id(index)
+        entry = self.desk.classes.get(class_id)
+        if place != COLOUR or entry is None:
+            return
+        chosen = QColorDialog.getColor(QColor(entry.colour), self, f"Colour of {entry.name}")
+        if chosen.isValid():
+            self.desk.classes.update(class_id, colour=chosen.name())
+
+    @told
+    def _on_add(self) -> None:
+        added = self.desk.classes.add()
+        self.desk.brush.select(added.id)
+        self._select_row(added.id)
+        self.table.editItem(self.table.item(self.table.currentRow(), NAME))
+
+    @told
+    def _on_remove(self) -> None:
+        index = self.table.currentRow()
+        entry = self.desk.classes.get(self.class_id(index)) if index >= 0 else None
+        if entry is None:
+            return
+        if not self.desk.binder.is_painted(entry.id):
+            self.desk.binder.remove_class(entry.id)
+            return
+        answer = QMessageBox.question(
+            self,
+            "Remove class",
+            f"Something is painted in the class “{entry.name}”. Remove the class and erase what is painted in it?",
+            QMessageBox.StandardButton.Yes | QMessageBox.StandardButton.Cancel,
+            QMessageBox.StandardButton.Cancel,
+        )
+        if answer == QMessageBox.StandardButton.Yes:
+            self.desk.binder.remove_class(entry.id, erase=True)

@@ -1,0 +1,152 @@
+"""Small pieces that all tabs share: spacing, captions, numbers, buttons that say why they are disabled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QDoubleSpinBox,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QLayout,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QCollapsible
+
+MARGIN = 8
+GAP = 6
+
+
+def column(*parts: QWidget | QLayout, margin: int = 0, gap: int = GAP) -> QVBoxLayout:
+    """Return a vertical layout of widgets and layouts."""
+    layout = QVBoxLayout()
+    layout.setContentsMargins(margin, margin, margin, margin)
+    layout.setSpacing(gap)
+    for part in parts:
+        if isinstance(part, QLayout):
+            layout.addLayout(part)
+        else:
+            layout.addWidget(part)
+    return layout
+
+
+def row(*parts: QWidget | QLayout | None) -> QHBoxLayout:
+    """Return a horizontal layout; None is a stretch."""
+    layout = QHBoxLayout()
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setSpacing(GAP)
+    for part in parts:
+        if part is None:
+            layout.addStretch(1)
+        elif isinstance(part, QLayout):
+            layout.addLayout(part)
+        else:
+            layout.addWidget(part)
+    return layout
+
+
+def heading(text: str) -> QLabel:
+    """Return a section title."""
+    label = QLabel(text)
+    font = label.font()
+    font.setBold(True)
+    label.setFont(font)
+    return label
+
+
+def caption(text: str = "") -> QLabel:
+    """Return a quiet explanation that wraps."""
+    label = QLabel(text)
+    label.setWordWrap(True)
+    label.setEnabled(False)
+    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+    return label
+
+
+def sentence(text: str = "") -> QLabel:
+    """Return a sentence that wraps and never widens the panel."""
+    label = QLabel(text)
+    label.setWordWrap(True)
+    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+    return label
+
+
+def button(text: str, tooltip: str, pressed: Callable[[], object] | None = None) -> QPushButton:
+    """Return a push button with a tooltip."""
+    made = QPushButton(text)
+    made.setToolTip(tooltip)
+    made.setProperty("purpose", tooltip)
+    if pressed is not None:
+        made.clicked.connect(lambda: pressed())
+    return made
+
+
+def allow(target: QWidget, why_not: str | None) -> None:
+    """Enable a widget, or disable it and say why in its tooltip."""
+    if not target.property("purpose"):
+        target.setProperty("purpose", target.toolTip())
+    target.setEnabled(why_not is None)
+    target.setToolTip(str(target.property("purpose")) if why_not is None else why_not)
+
+
+def whole(value: int, low: int, high: int, tooltip: str, *, step: int = 1, unit: str = "") -> QSpinBox:
+    """Return a field for a whole number; its tooltip names the default."""
+    box = QSpinBox()
+    box.setRange(low, high)
+    box.setSingleStep(step)
+    box.setSuffix(f" {unit}" if unit else "")
+    box.setValue(value)
+    box.setKeyboardTracking(False)
+    box.setToolTip(f"{tooltip}. Default: {value}{f' {unit}' if unit else ''}.")
+    return box
+
+
+def number(
+    value: float, low: float, high: float, tooltip: str, *, step: float, decimals: int, unit: str = ""
+) -> QDoubleSpinBox:
+    """Return a field for a number; its tooltip names the default."""
+    box = QDoubleSpinBox()
+    box.setDecimals(decimals)
+    box.setRange(low, high)
+    box.setSingleStep(step)
+    box.setSuffix(f" {unit}" if unit else "")
+    box.setValue(value)
+    box.setKeyboardTracking(False)
+    box.setToolTip(f"{tooltip}. Default: {value:g}{f' {unit}' if unit else ''}.")
+    return box
+
+
+def collapsible(title: str, content: QWidget) -> QCollapsible:
+    """Return a section that is closed at first."""
+    section = QCollapsible(title)
+    section.setDuration(0)
+    section.layout().setContentsMargins(0, 0, 0, 0)
+    section.content().layout().setContentsMargins(0, 4, 0, 0)
+    section.addWidget(content)
+    section.collapse(animate=False)
+    return section
+
+
+def line() -> QFrame:
+    """Return a thin line between sections."""
+    frame = QFrame()
+    frame.setFrameShape(QFrame.Shape.HLine)
+    frame.setFixedHeight(1)
+    return frame
+
+
+def scrolling(content: QWidget) -> QScrollArea:
+    """Return a scroll area that lets content scroll vertically rather than be cut off."""
+    area = QScrollArea()
+    area.setWidgetResizable(True)
+    area.setFrameShape(QFrame.Shape.NoFrame)
+    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    area.setWidget(content)
+    return area
