@@ -1,0 +1,1 @@
+"""Regions of images and labels: pure functions of arrays, without torch."""
