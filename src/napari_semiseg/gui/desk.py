@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Layer
 from psygnal import Signal
+from qtpy.QtCore import QTimer
 
 from napari_semiseg.errors import InputError
 from napari_semiseg.gui import intake
@@ -222,6 +223,13 @@ class Desk:
     def _on_inserted(self, event: Any) -> None:
         layer = event.value
         if self._moving_layers or self.closed or intake.why_not(layer) is not None:
+            return
+        # The viewer is still busy inserting it, and would select it after us.
+        QTimer.singleShot(0, lambda: self._welcome(layer))
+
+    def _welcome(self, layer: Layer) -> None:
+        """Take or offer a layer that was just added."""
+        if self.closed or layer not in self.viewer.layers:
             return
         if self.sheet is None or intake.is_ours(layer):
             self.take_layer(layer)

@@ -26,7 +26,7 @@ RETRY_S = 5.0
 def write(
     session: Session, volume_id: str, planes: dict[int, NDArray[np.uint8]], states: dict[int, SliceState]
 ) -> None:
-    """Write planes (layer values) and slice states of one volume; runs on the disk lane, as all annotation writes do."""
+    """Write planes (layer values) and slice states of one volume; like all annotation writes on the disk lane."""
     annotation = session.annotation(volume_id)
     for plane, values in planes.items():
         annotation.set_plane(plane, swap_unsaid(values))

@@ -61,7 +61,7 @@ def placement(geometry: Geometry) -> dict[str, Any]:
 
 
 def contrast(data: np.ndarray) -> tuple[float, float]:
-    """Return display limits: the 0.5th and 99.5th percentile of a sample, so that a few bright voxels do not darken all.
+    """Return display limits: the 0.5th and 99.5th percentile of a sample, so that bright specks do not darken all.
 
     Always finite and never of zero width.
     """

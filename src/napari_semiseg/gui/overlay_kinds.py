@@ -32,20 +32,12 @@ class OverlayKind:
 
 
 KINDS = (
-    OverlayKind("labels", "Prediction", "What the model would paint, in the class colours", "labels"),
-    OverlayKind("entropy", "Entropy", "How undecided the model is: 0 sure, 1 all classes alike", "map", "inferno"),
-    OverlayKind(
-        "disagreement", "Disagreement", "Where the two networks differ: 0 they agree, 1 they contradict", "map", "magma"
-    ),
-    OverlayKind(
-        "probabilities", "Probability", "How likely the selected class is there: 0 never, 1 certain", "map", "viridis"
-    ),
-    OverlayKind(
-        "boundary", "Boundary regions", "Edge (bright) and interior (dark) that boundary methods learn from", "regions"
-    ),
-    OverlayKind(
-        "superpixels", "Superpixels", "Outlines of patches of like intensity (Label tab sets their size)", "regions"
-    ),
+    OverlayKind("labels", "Prediction", "What the model would paint", "labels"),
+    OverlayKind("entropy", "Entropy", "0 the model is sure … 1 it cannot decide", "map", "inferno"),
+    OverlayKind("disagreement", "Disagreement", "0 both networks agree … 1 they contradict", "map", "magma"),
+    OverlayKind("probabilities", "Probability", "Of the selected class: 0 never … 1 certain", "map", "viridis"),
+    OverlayKind("boundary", "Boundary regions", "Edge (bright) and interior of the selected class", "regions"),
+    OverlayKind("superpixels", "Superpixels", "Patches of like intensity; size in the Label tab", "regions"),
 )
 
 BY_KEY = {kind.key: kind for kind in KINDS}

@@ -6,9 +6,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, QObject, QTimer
+from qtpy.QtCore import QEvent, QObject, QSize, QTimer
 from qtpy.QtWidgets import QTabWidget, QWidget
+from superqt import QCollapsible
 
+from napari_semiseg.gui import theme
 from napari_semiseg.gui.activity import ActivityBar
 from napari_semiseg.gui.catalogue import Catalogue
 from napari_semiseg.gui.desk import Desk
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     import napari
 
 WARM_AFTER_MS = 1500
-WIDTH = 330
+WIDTH = 360
 
 
 class Panel(QWidget):
@@ -63,6 +65,7 @@ class Panel(QWidget):
         self.catalogue = Catalogue(self.desk.compute)
         self.setLayout(column(self.header, self.tabs, self.messages, margin=MARGIN))
         self.setMinimumWidth(WIDTH)
+        self._paint(theme_name)
         self.desk.message.connect(self.messages.show_message)
         self.desk.offer.connect(self.messages.show_offer)
         napari_viewer.events.theme.connect(self._on_theme)
@@ -113,9 +116,20 @@ class Panel(QWidget):
     def _not_closing(self) -> None:
         self._closing = False
 
+    def sizeHint(self) -> QSize:
+        """Return a size that leaves the canvas most of a window of 1280 × 800."""
+        return QSize(WIDTH, 640)
+
     def _on_theme(self, event: Any) -> None:
+        self._paint(str(event.value))
+
+    def _paint(self, theme_name: str) -> None:
+        self.setStyleSheet(theme.stylesheet(theme_name))
         for part in (self.messages, self.train.plot):
-            part.set_theme(str(event.value))
+            part.set_theme(theme_name)
+        for section in self.findChildren(QCollapsible):
+            section.setExpandedIcon(theme.icon("down_arrow", theme_name))
+            section.setCollapsedIcon(theme.icon("right_arrow", theme_name))
 
     def _on_tab(self, index: int) -> None:
         if index == 1:

@@ -20,7 +20,8 @@ class PlaneStack:
     ----------
     shape : (planes, rows, columns)
     divisor : int, optional
-        Stored integers are shown divided by it, as float32: 255 turns a stored map into 0…1. None shows them as they are.
+        Stored integers are shown divided by it, as float32: 255 turns a stored map into 0…1.
+        None shows them as they are.
     """
 
     def __init__(self, shape: tuple[int, int, int], *, divisor: int | None = None):

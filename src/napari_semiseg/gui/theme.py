@@ -33,8 +33,20 @@ def is_dark(theme: str) -> bool:
     return get_theme(theme).type == "dark"
 
 
+def mix(theme: str, share: float) -> str:
+    """Return the text colour with a share of the background in it, for what is said quietly."""
+    pair = [colour(theme, role) for role in ("text", "background")]
+    text, ground = ([int(value[i : i + 2], 16) for i in (1, 3, 5)] for value in pair)
+    return "#" + "".join(f"{round(t * (1 - share) + g * share):02x}" for t, g in zip(text, ground, strict=True))
+
+
+def stylesheet(theme: str) -> str:
+    """Return what the panel adds to napari's style: quiet captions."""
+    return f'QLabel[role="caption"] {{ color: {mix(theme, 0.35)}; }}'
+
+
 def series(index: int, theme: str) -> str:
-    """Return the colour of the index-th curve: hues a golden angle apart, light on dark themes and dark on light ones."""
+    """Return the colour of the index-th curve: hues a golden angle apart, in contrast to the theme."""
     hue = (0.58 + index * 0.381966) % 1.0
     red, green, blue = colorsys.hls_to_rgb(hue, 0.68 if is_dark(theme) else 0.38, 0.75)
     return f"#{round(red * 255):02x}{round(green * 255):02x}{round(blue * 255):02x}"

@@ -61,9 +61,7 @@ class ExportTab(QWidget):
             self.masks,
             line(),
             heading("Model"),
-            caption(
-                "A model file holds numbers and a description, never code; it works on other volumes and in `semiseg predict`."
-            ),
+            caption("A model file holds numbers and a description, never code. It works on other volumes, too."),
             row(self.model, self.apply),
             margin=MARGIN,
         )

@@ -30,6 +30,8 @@ class Header(QWidget):
         self.save_as = button(
             "Save as…", "Move this session to another folder, or choose its folder beforehand", self._on_save_as
         )
+        for made in (self.add, self.open, self.save_as):
+            made.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
         self.setLayout(column(row(self.volumes, self.add), row(self.place, self.open, self.save_as)))
         desk.volumes_changed.connect(self._show_volumes)
         desk.volume_changed.connect(self._show_volumes)

@@ -27,7 +27,8 @@ class LossPlot(QWidget):
         self.plot.setLabel("bottom", "step")
         self.plot.setToolTip("Loss of each term by training step; falling curves mean that the model learns")
         self.legend = self.plot.addLegend(offset=(-6, 4), labelTextSize="8pt")
-        self.setFixedHeight(150)
+        self.plot.getPlotItem().layout.setContentsMargins(0, 8, 8, 0)
+        self.setFixedHeight(160)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.plot)
@@ -43,7 +44,8 @@ class LossPlot(QWidget):
             self._timer.start()
 
     def redraw(self) -> None:
-        """Draw now."""
+        """Draw now; without any step there is nothing to see."""
+        self.setVisible(len(self.history) > 0)
         if any(name not in self.history.names for name in self._curves):
             self._clear()
         for index, name in enumerate(self.history.names):

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
-MARGIN = 8
+MARGIN = 6
 GAP = 6
 
 
@@ -65,7 +65,7 @@ def caption(text: str = "") -> QLabel:
     """Return a quiet explanation that wraps."""
     label = QLabel(text)
     label.setWordWrap(True)
-    label.setEnabled(False)
+    label.setProperty("role", "caption")
     label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
     return label
 
@@ -131,6 +131,7 @@ def collapsible(title: str, content: QWidget) -> QCollapsible:
     section.content().layout().setContentsMargins(0, 4, 0, 0)
     section.addWidget(content)
     section.collapse(animate=False)
+    section.setProperty("role", "section")
     return section
 
 

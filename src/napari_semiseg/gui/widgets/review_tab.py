@@ -9,7 +9,7 @@ from napari_semiseg.gui.computed import BoundarySettings
 from napari_semiseg.gui.desk import Desk
 from napari_semiseg.gui.marks import NO_VOLUME
 from napari_semiseg.gui.overlay_kinds import KINDS
-from napari_semiseg.gui.widgets.pieces import GAP, MARGIN, allow, button, caption, column, heading, row, sentence, whole
+from napari_semiseg.gui.widgets.pieces import GAP, MARGIN, allow, button, caption, column, heading, sentence, whole
 
 
 class ReviewTab(QWidget):
@@ -29,14 +29,15 @@ class ReviewTab(QWidget):
             "Take the prediction of this slice into the annotation; Ctrl-Z takes it back",
             self._on_accept,
         )
-        self.overwrite = QCheckBox("also over what I painted")
+        self.overwrite = QCheckBox("Accept also over what I painted")
         self.overwrite.setToolTip("Replace painted voxels, too. Default: off, what you painted stays.")
         self.toggles: dict[str, QCheckBox] = {}
         parts: list = [
             heading("Next"),
             self.next,
             self.reason,
-            row(self.accept, self.overwrite, None),
+            self.accept,
+            self.overwrite,
             heading("Overlays"),
         ]
         for kind in KINDS:
@@ -100,7 +101,8 @@ class ReviewTab(QWidget):
         form = QFormLayout()
         form.setContentsMargins(22, 0, 0, 0)
         form.setSpacing(GAP)
-        form.addRow("Radius, of", row(self.radius, self.source))
+        form.addRow("Radius", self.radius)
+        form.addRow("Of the", self.source)
         return form
 
     def _on_boundary(self, _: int = 0) -> None:

@@ -12,8 +12,8 @@ from napari_semiseg.gui.widgets.pieces import allow, caption, column, heading, r
 from napari_semiseg.session import SliceState
 
 MODES = {
-    SliceState.COMPLETE: "complete slices: unpainted is background",
-    SliceState.SCRIBBLED: "scribbles: only strokes count",
+    SliceState.COMPLETE: "complete slices",
+    SliceState.SCRIBBLED: "scribbles",
 }
 
 
@@ -37,6 +37,8 @@ class SlicePanel(QWidget):
         for state, text in TITLES.items():
             made = QPushButton(text)
             made.setCheckable(True)
+            made.setMinimumWidth(60)
+            made.setStyleSheet("padding: 4px 0px;")
             made.setToolTip(f"{MEANINGS[state]} Shift-S steps through the states.")
             made.clicked.connect(lambda _=False, state=state: self._on_state(state))
             self.group.addButton(made)

@@ -47,8 +47,8 @@ class TrainTab(QWidget):
         self.unit = QComboBox()
         self.unit.addItems(["minutes", "steps"])
         self.unit.setToolTip("Whether the budget is a time or a number of training steps. Default: minutes.")
-        self.minutes = number(2.0, 0.1, 20_160, "How long to train", step=0.5, decimals=1, unit="min")
-        self.steps = whole(500, 1, 10_000_000, "How many training steps to take", step=100, unit="steps")
+        self.minutes = number(2.0, 0.1, 20_160, "How long to train", step=0.5, decimals=1)
+        self.steps = whole(500, 1, 10_000_000, "How many training steps to take", step=100)
         self.budget = QStackedWidget()
         self.budget.addWidget(self.minutes)
         self.budget.addWidget(self.steps)
@@ -84,11 +84,11 @@ class TrainTab(QWidget):
             self._choices(),
             self.summary,
             self.settings,
-            row(self.start, self.pause, self.stop),
+            self.start,
+            row(self.pause, self.stop, self.predict),
             self.bar,
             self.state,
             self.plot,
-            self.predict,
             self.rounds,
             margin=MARGIN,
         )
