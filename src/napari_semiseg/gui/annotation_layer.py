@@ -7,6 +7,7 @@ everywhere. Its array is never replaced while it lives: napari's undo history wo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,10 +58,7 @@ def bind_keys(layer: Labels, keys: dict[str, Callable[[], Any]]) -> None:
 def class_keys(classes: Iterable[LabelClass], select: Callable[[int], Any]) -> dict[str, Callable[[], Any]]:
     """Return the actions of the class keys and of the background key."""
     keys: dict[str, Callable[[], Any]] = {BACKGROUND_KEY: lambda: select(BACKGROUND_ID)}
-    for entry in classes:
-        if entry.key:
-            keys[entry.key] = lambda class_id=entry.id: select(class_id)
-    return keys
+    return keys | {entry.key: partial(select, entry.id) for entry in classes if entry.key}
 
 
 def set_plane(layer: Labels, plane: int, values: NDArray[np.uint8]) -> int:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from napari_semiseg.errors import InputError
 from napari_semiseg.gui.entries import Entry
 from napari_semiseg.gui.keeper import create
-from napari_semiseg.gui.places import default_place, short
+from napari_semiseg.gui.places import short
 from napari_semiseg.gui.problems import told
-from napari_semiseg.session import Session
+from napari_semiseg.session import Session, default_path
 
 if TYPE_CHECKING:
     from napari_semiseg.gui.desk import Desk
@@ -46,7 +46,7 @@ class Binder:
 
         def failed(error: BaseException) -> None:
             self._creation = None
-            self.desk.place = default_place(entries[0].name, self.desk.folder) if entries else None
+            self.desk.place = default_path(entries[0].name) if entries else None
             self.desk.keeper.postpone()
             self.desk.not_saved(error)
 
@@ -59,7 +59,7 @@ class Binder:
             return
 
         def joined(volume_id: str) -> None:
-            entry.id = volume_id
+            entry.belong(session, volume_id)
             self.desk.volumes_changed.emit()
             self.desk.runs.show_plane()
 
@@ -91,7 +91,7 @@ class Binder:
             if self.desk.entries:
                 self.desk.show(self.desk.entries[0])
 
-        self.desk.keeper.flush(lambda: self.desk.disk.run(lambda: Session.open(Path(place)), opened))
+        self.desk.keeper.flush(lambda: self.desk.disk.run(lambda: _read(Path(place)), opened))
 
     @told
     def move(self, place: Path) -> None:
@@ -164,9 +164,17 @@ class Binder:
         return _numbered(entries, create(self.desk.place, self.desk.classes.all(), entries))
 
 
+def _read(place: Path) -> Session:
+    """Open a session and read its annotations, so that the UI thread need not."""
+    session = Session.open(place)
+    for volume_id in session.volumes:
+        session.annotation(volume_id)
+    return session
+
+
 def _numbered(entries: list[Entry], result: tuple[Session, list[str]]) -> Session:
     """Give the volumes their ids in a new session."""
     session, ids = result
     for entry, volume_id in zip(entries, ids, strict=False):
-        entry.id = volume_id
+        entry.belong(session, volume_id)
     return session

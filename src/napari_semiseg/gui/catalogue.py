@@ -11,6 +11,8 @@ from typing import Any
 
 from napari_semiseg.gui.background import Lane
 
+KINDS = {"integer": "int", "number": "float", "boolean": "bool", "array": "numbers"}
+
 
 @dataclass(frozen=True)
 class FieldSpec:
@@ -20,7 +22,8 @@ class FieldSpec:
     ----------
     name : str
     kind : str
-        ``"int"``, ``"float"``, ``"bool"``, ``"choice"`` or ``"text"``.
+        ``"int"``, ``"float"``, ``"bool"``, ``"choice"``, ``"numbers"`` (whole numbers), or ``"other"``, which no form
+        shows.
     default : object
     low, high : float or None
         Bounds; None where there is none.
@@ -73,13 +76,18 @@ def field_spec(name: str, schema: Mapping[str, Any]) -> FieldSpec:
         options = [option for option in schema["anyOf"] if option.get("type") != "null"]
         schema = {**options[0], **{k: v for k, v in schema.items() if k != "anyOf"}}
     default, text = schema.get("default"), str(schema.get("description", ""))
+    if isinstance(default, type(None)) and schema.get("type") in ("integer", "number"):
+        # Optional numbers have no value to start from; the model's own default holds.
+        return FieldSpec(name, "other", default, text=text)
     if "enum" in schema or "const" in schema:
         choices = tuple(str(value) for value in schema.get("enum", [schema.get("const")]))
         return FieldSpec(name, "choice", default, choices=choices, text=text)
-    kind = {"integer": "int", "number": "float", "boolean": "bool"}.get(str(schema.get("type")), "text")
+    kind = KINDS.get(str(schema.get("type")), "other")
+    if kind == "numbers" and schema.get("items", {}).get("type") != "integer":
+        kind = "other"
     low = schema.get("minimum", schema.get("exclusiveMinimum"))
     high = schema.get("maximum", schema.get("exclusiveMaximum"))
-    step = float(schema.get("multipleOf", 1)) if kind == "int" else sensible_step(default)
+    step = sensible_step(default) if kind == "float" else float(schema.get("multipleOf", 1))
     if kind == "int" and "exclusiveMinimum" in schema:
         low = low + 1
     if kind == "float" and "exclusiveMinimum" in schema:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
 from napari_semiseg.errors import InputError
 from napari_semiseg.session import LabelClass
+from napari_semiseg.session.schema import COLOURS
 
 if TYPE_CHECKING:
     from napari_semiseg.session import Session
@@ -18,22 +19,16 @@ BACKGROUND_KEY = "B"
 BACKGROUND_COLOUR = "#9aa5b1"
 """Colour of background strokes: a grey that no class has."""
 
-PALETTE = (
-    "#e6194b", "#3cb44b", "#4363d8", "#f58231", "#46f0f0", "#f032e6", "#ffe119", "#911eb4", "#bcf60c", "#fabebe",
-    "#008080", "#e6beff", "#9a6324", "#fffac8", "#aaffc3", "#808000", "#ffd8b1", "#800000",
-)  # fmt: skip
-
 
 def next_colour(taken: Sequence[str]) -> str:
     """Return the first colour of the palette that no class has; they repeat when all are taken."""
-    free = [colour for colour in PALETTE if colour not in {entry.lower() for entry in taken}]
-    return free[0] if free else PALETTE[len(taken) % len(PALETTE)]
+    free = [colour for colour in COLOURS if colour not in {entry.lower() for entry in taken}]
+    return free[0] if free else COLOURS[len(taken) % len(COLOURS)]
 
 
-def next_key(taken: Sequence[str | None]) -> str | None:
-    """Return the first free digit key from 1 to 9, or None."""
-    free = [key for key in "123456789" if key not in taken]
-    return free[0] if free else None
+def next_key(taken: Sequence[str]) -> str:
+    """Return the first free digit key from 1 to 9, or nothing."""
+    return next((key for key in "123456789" if key not in taken), "")
 
 
 class ClassBook:
@@ -49,11 +44,11 @@ class ClassBook:
 
     def __init__(self) -> None:
         self._session: Session | None = None
-        self._drafts = [LabelClass(id=1, name="Structure 1", colour=PALETTE[0], key="1")]
+        self._drafts = [LabelClass(id=1, name="Structure 1", colour=COLOURS[0], key="1")]
         self.touched = False
         """Whether the drafts were changed by the user."""
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[LabelClass]:
         return iter(self.all())
 
     def all(self) -> list[LabelClass]:

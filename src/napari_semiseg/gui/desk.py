@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,6 @@ from napari_semiseg.gui.keeper import Keeper
 from napari_semiseg.gui.loading import Loaded, load
 from napari_semiseg.gui.marks import Marks
 from napari_semiseg.gui.metadata import KEY, image_attributes
-from napari_semiseg.gui.places import default_place
 from napari_semiseg.gui.problems import explain, told
 from napari_semiseg.gui.reader import is_session
 from napari_semiseg.gui.regions import Regions
@@ -32,7 +32,7 @@ from napari_semiseg.gui.runs import Runs
 from napari_semiseg.gui.sheet import Sheet
 from napari_semiseg.gui.slices import annotated
 from napari_semiseg.gui.training import Training
-from napari_semiseg.session import Session
+from napari_semiseg.session import Session, default_path
 from napari_semiseg.session.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -71,9 +71,8 @@ class Desk:
     overlay_toggled = Signal(str)
     prediction_changed = Signal()
 
-    def __init__(self, viewer: ViewerModel, *, folder: Path | None = None):
+    def __init__(self, viewer: ViewerModel):
         self.viewer = viewer
-        self.folder = folder
         self.session: Session | None = None
         self.entries: list[Entry] = []
         self.sheet: Sheet | None = None
@@ -122,7 +121,7 @@ class Desk:
         for layer in list(self.viewer.layers):
             place = layer.metadata.get(KEY, {}).get("session")
             if place and is_session(Path(place)):
-                self._without_listening(lambda layer=layer: self.viewer.layers.remove(layer))
+                self._without_listening(partial(self.viewer.layers.remove, layer))
                 self.binder.open(Path(place))
                 return
         for layer in list(self.viewer.layers):
@@ -189,7 +188,7 @@ class Desk:
             sheet.overlays.rest_on(loaded.prediction)
             self.show_overlay("labels")
         if self.place is None:
-            self.place = default_place(entry.name, self.folder)
+            self.place = default_path(entry.name)
             self.session_changed.emit()
         if image is None and self.session is not None and annotated(sheet.states):
             sheet.go_to(annotated(sheet.states)[0])

@@ -46,6 +46,11 @@ class Entry:
         """Return the entry of a volume of a session."""
         return cls(name=record.name, geometry=record.geometry, id=record.id, axis=record.axis)
 
+    def belong(self, session: Session, volume_id: str) -> None:
+        """Take over what the session knows of the volume."""
+        self.id = volume_id
+        self.geometry = session.volumes[volume_id].geometry
+
     def add_to(self, session: Session) -> VolumeRecord:
         """Add the volume to a session: by reference when it came from a file, else with its voxels."""
         if self.volume is None:

@@ -17,11 +17,12 @@ from napari_semiseg.errors import InputError
 from napari_semiseg.gui.entries import Entry
 from napari_semiseg.gui.places import short
 from napari_semiseg.gui.problems import told
-from napari_semiseg.io import read_mask
+from napari_semiseg.io import read_mask, write_map
 from napari_semiseg.session import Session
 
 if TYPE_CHECKING:
     from napari_semiseg.gui.desk import Desk
+    from napari_semiseg.session.export import Source
 
 FORMATS = ("nii.gz", "nii", "nrrd", "seg.nrrd", "mha", "tif")
 SOURCES = {
@@ -53,18 +54,10 @@ def apply_model(model: Path, entry: Entry) -> ForeignPrediction:
     assert entry.volume is not None
     with tempfile.TemporaryDirectory(prefix="semiseg-") as folder:
         source, mask = entry.volume.source, Path(folder) / "mask.nii.gz"
-        options = []
+        given = {"--series": entry.volume.series, "--frame": entry.volume.frame, "--axis": entry.geometry.axes[0]}
+        options = [text for name, value in given.items() if value is not None for text in (name, str(value))]
         if source is None:
-            from napari_semiseg.io import write_volume
-
-            source = write_volume(Path(folder) / "image.nii.gz", entry.volume)
-        else:
-            options = [
-                text
-                for name, value in (("--series", entry.volume.series), ("--frame", entry.volume.frame))
-                if value is not None
-                for text in (name, str(value))
-            ]
+            source = write_map(Path(folder) / "image.nii.gz", np.asarray(entry.volume.data, np.float32), entry.geometry)
         command = [sys.executable, "-m", "napari_semiseg.cli", "predict", str(model), str(source), "--out", str(mask)]
         done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
         if done.returncode:
@@ -92,13 +85,13 @@ class Exporter:
         self.running = False
 
     @told
-    def export_masks(self, folder: Path, *, format: str, source: str, all_volumes: bool) -> None:
+    def export_masks(self, folder: Path, *, format: str, source: Source, all_volumes: bool) -> None:
         """Write the mask of the shown volume or of all volumes into a folder."""
         session = self._session()
         entry = self.desk.sheet.entry if self.desk.sheet is not None else None
         if not all_volumes and (entry is None or entry.id is None):
             raise InputError("Open the volume whose mask is to be exported.")
-        volumes = None if all_volumes or entry is None else [entry.id]
+        volumes = None if all_volumes or entry is None or entry.id is None else [entry.id]
 
         def work() -> list[Path]:
             from napari_semiseg.session.export import export_masks
@@ -119,8 +112,7 @@ class Exporter:
             from napari_semiseg.session.export import export_model
 
             folder.mkdir(parents=True, exist_ok=True)
-            written: Any = export_model(session, folder)
-            return [written] if isinstance(written, Path) else list(written or [folder])
+            return export_model(session, folder)
 
         self._start(work, lambda paths: f"The model was written to {short(folder)}.")
 

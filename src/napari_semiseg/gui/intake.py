@@ -47,9 +47,9 @@ def entry_of(layer: Image) -> Entry:
             replaced=bool(description.get("replaced")),
         )
     data = np.asarray(layer.data)
-    spacing = tuple(abs(float(s)) for s in layer.scale)
     if data.ndim == 2:
-        data, spacing = data[np.newaxis], (1.0, *spacing)
-    geometry = Geometry.from_spacing(data.shape, spacing)
+        data = data[np.newaxis]
+    plane, row, column = (1.0, *(abs(float(s)) for s in layer.scale))[-3:]
+    geometry = Geometry.from_spacing(data.shape, (plane, row, column))
     volume = Volume(data=data, geometry=geometry, name=layer.name, source=None, frame=None, series=None, notes=())
     return Entry(name=layer.name, geometry=geometry, volume=volume)

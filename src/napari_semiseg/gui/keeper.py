@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -37,8 +38,14 @@ def write(
 
 def create(place: Path, classes: list[LabelClass], entries: list[Entry]) -> tuple[Session, list[str]]:
     """Create a session with the volumes that are open; runs on the disk lane since it reads and hashes the files."""
-    session = Session.create(place, classes=classes)
-    return session, [entry.add_to(session).id for entry in entries]
+    session = Session.create(place, classes={entry.id: entry.name for entry in classes})
+    try:
+        for entry in classes:
+            session.update_class(entry.id, colour=entry.colour, key=entry.key)
+        return session, [entry.add_to(session).id for entry in entries]
+    except BaseException:
+        shutil.rmtree(session.path, ignore_errors=True)
+        raise
 
 
 class Keeper(QObject):

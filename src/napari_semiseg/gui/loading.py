@@ -37,15 +37,6 @@ class Loaded:
         return cls(entry.volume, np.zeros(shape, np.uint8), [SliceState.UNLABELLED] * shape[0])
 
 
-def stored_prediction(session: Session, volume_id: str) -> StoredPrediction | None:
-    """Return the prediction of the latest round that has one for a volume."""
-    for round_ in reversed(session.rounds()):
-        prediction = round_.prediction(volume_id)
-        if prediction is not None:
-            return prediction
-    return None
-
-
 def load(session: Session, entry: Entry) -> Loaded:
     """Read a volume of a session.
 
@@ -60,5 +51,5 @@ def load(session: Session, entry: Entry) -> Loaded:
         volume=session.load_volume(entry.id),
         values=np.array(swap_unsaid(annotation.said)),
         states=list(annotation.states),
-        prediction=stored_prediction(session, entry.id),
+        prediction=session.latest_prediction(entry.id),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, QObject, QSize, QTimer
@@ -36,14 +35,12 @@ class Panel(QWidget):
     Parameters
     ----------
     napari_viewer : Viewer
-    folder : path, optional
-        Parent folder of new sessions; ``semiseg`` in the user's documents by default.
     """
 
-    def __init__(self, napari_viewer: napari.Viewer, folder: Path | None = None):
+    def __init__(self, napari_viewer: napari.Viewer):
         super().__init__()
         self.viewer = napari_viewer
-        self.desk = Desk(napari_viewer, folder=folder)
+        self.desk = Desk(napari_viewer)
         theme_name = str(napari_viewer.theme)
         self.header = Header(self.desk)
         self.label = LabelTab(self.desk)
@@ -86,7 +83,7 @@ class Panel(QWidget):
         """Find the window whose closing ends the desk."""
         super().showEvent(event)
         window = self.window()
-        if window is not self._window and window is not self:
+        if window is not None and window is not self._window and window is not self:
             if self._window is not None:
                 self._window.removeEventFilter(self)
             self._window = window

@@ -95,7 +95,7 @@ class PlaneStack:
         block = self._block(first, chosen)
         return self._shown(block[(slice(None), *rest)] if rest else block)
 
-    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> NDArray:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray:
         return np.asarray(self[:], dtype=dtype)
 
     def _plane(self, index: int) -> NDArray[np.uint8]:

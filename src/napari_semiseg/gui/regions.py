@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from psygnal import Signal
 
+from napari_semiseg.data.volumes import UNSAID
 from napari_semiseg.gui.classes import BACKGROUND_ID
 from napari_semiseg.gui.computed import (
     BoundarySettings,
@@ -16,6 +18,7 @@ from napari_semiseg.gui.computed import (
     boundary_plane,
     superpixel_contours,
 )
+from napari_semiseg.gui.slices import COMPLETE_STATES
 
 if TYPE_CHECKING:
     from napari_semiseg.gui.desk import Desk
@@ -39,8 +42,8 @@ class Regions:
         self._computers = {
             key: PlaneComputer(
                 desk.compute,
-                lambda plane, values, key=key: self._deliver(key, plane, values),
-                lambda busy, key=key: self.busy.emit(key, busy),
+                partial(self._deliver, key),
+                partial(self.busy.emit, key),
             )
             for key in ("superpixels", "boundary")
         }
@@ -89,9 +92,9 @@ class Regions:
         assert sheet is not None
         if self.boundary.of == "prediction":
             return np.asarray(sheet.overlays.stacks["labels"][plane])
-        painted = sheet.annotation.data[plane].copy()
-        painted[painted == BACKGROUND_ID] = 0
-        return painted
+        painted = sheet.annotation.data[plane]
+        unpainted = 0 if sheet.states[plane] in COMPLETE_STATES else UNSAID
+        return np.where(painted == BACKGROUND_ID, 0, np.where(painted == 0, unpainted, painted)).astype(np.uint8)
 
     def _deliver(self, key: str, plane: int, values: Plane) -> None:
         if self.desk.sheet is not None:

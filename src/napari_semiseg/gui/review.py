@@ -11,27 +11,16 @@ from psygnal import Signal
 from napari_semiseg.engine.suggest import Suggestion, rank_planes
 from napari_semiseg.errors import InputError
 from napari_semiseg.gui.annotation_layer import set_plane
-from napari_semiseg.gui.loading import stored_prediction
 from napari_semiseg.gui.problems import told
-from napari_semiseg.session import SliceState
+from napari_semiseg.session import SliceState, merge, swap_unsaid
 
 if TYPE_CHECKING:
     from napari_semiseg.gui.desk import Desk
 
 
 def accepted(painted: NDArray[np.uint8], predicted: NDArray[np.uint8], *, overwrite: bool) -> NDArray[np.uint8]:
-    """Return a plane of layer values after the prediction was accepted.
-
-    Parameters
-    ----------
-    painted : ndarray of uint8, shape (rows, columns)
-        Layer values: 0 not painted, 255 background stroke.
-    predicted : ndarray of uint8, shape (rows, columns)
-        Class ids, 0 background.
-    overwrite : bool
-        Replace what was painted, background strokes included.
-    """
-    return predicted.copy() if overwrite else np.where(painted == 0, predicted, painted)
+    """Return a plane of layer values after its prediction was accepted; see `session.merge.accepted`."""
+    return swap_unsaid(merge.accepted(swap_unsaid(painted), predicted, overwrite=overwrite))
 
 
 class Review:
@@ -113,7 +102,8 @@ class Review:
         before = sheet.annotation.data[plane].copy(), sheet.states[plane]
         changed = set_plane(sheet.annotation, plane, accepted(before[0], predicted, overwrite=overwrite))
         self.desk.keeper.look()
-        self.desk.marks.set(plane, SliceState.REVIEWED)
+        if before[1] is not SliceState.REVIEWED:
+            self.desk.marks.set(plane, SliceState.COMPLETE)
         sheet.before_accept[plane] = before
         self.desk.tell(f"Slice {plane}: {changed} voxels were taken over from the prediction; Ctrl-Z takes them back.")
         return changed
@@ -131,7 +121,11 @@ class Review:
                 if first:
                     self.changed.emit()
 
-        self.desk.compute.run(lambda: round_.preview(volume_id, plane), arrived)
+        def read() -> dict[str, Any] | None:
+            maps = round_.preview(volume_id, plane)
+            return None if maps is None else {**maps, "class_ids": round_.config["class_ids"]}
+
+        self.desk.compute.run(read, arrived)
 
     def _on_prediction(self, volume_id: str) -> None:
         sheet, session = self.desk.sheet, self.desk.session
@@ -144,7 +138,7 @@ class Review:
                 self.desk.prediction_changed.emit()
                 self.desk.regions.update()
 
-        self.desk.compute.run(lambda: stored_prediction(session, volume_id), arrived)
+        self.desk.compute.run(lambda: session.latest_prediction(volume_id), arrived)
 
     def _forget(self) -> None:
         self.suggestion = None

@@ -23,6 +23,9 @@ MEANINGS = {
     SliceState.REVIEWED: "Complete, and looked at by you.",
 }
 
+COMPLETE_STATES = (SliceState.COMPLETE, SliceState.REVIEWED)
+"""States in which what is not painted is background."""
+
 _CYCLE = (SliceState.UNLABELLED, SliceState.SCRIBBLED, SliceState.COMPLETE, SliceState.REVIEWED)
 
 

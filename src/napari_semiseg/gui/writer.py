@@ -28,8 +28,8 @@ def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     if "geometry" in description:
         geometry = Geometry.from_json(description["geometry"])
     else:
-        scale = tuple(float(s) for s in attributes.get("scale", ()))[-3:] or (1.0, 1.0, 1.0)
-        geometry = Geometry.from_spacing(labels.shape, (1.0,) * (3 - len(scale)) + scale)
+        plane, row, column = (1.0, 1.0, 1.0, *(abs(float(s)) for s in attributes.get("scale", ())))[-3:]
+        geometry = Geometry.from_spacing(labels.shape, (plane, row, column))
     names = {int(k): str(v) for k, v in description.get("classes", {}).items()}
     return [str(write_mask(Path(path), labels, geometry, names))]
 

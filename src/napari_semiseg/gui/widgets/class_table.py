@@ -35,13 +35,15 @@ class ClassTable(QWidget):
         self._filling = False
         self.table = QTableWidget(0, 3)
         self.table.setHorizontalHeaderLabels(["", "Class", "Key"])
-        self.table.verticalHeader().setVisible(False)
-        self.table.verticalHeader().setDefaultSectionSize(ROW_HEIGHT)
-        self.table.verticalHeader().setMinimumSectionSize(ROW_HEIGHT)
-        header = self.table.horizontalHeader()
-        header.setSectionResizeMode(COLOUR, QHeaderView.ResizeMode.Fixed)
-        header.setSectionResizeMode(NAME, QHeaderView.ResizeMode.Stretch)
-        header.setSectionResizeMode(KEY, QHeaderView.ResizeMode.Fixed)
+        side, top = self.table.verticalHeader(), self.table.horizontalHeader()
+        assert side is not None
+        assert top is not None
+        side.setVisible(False)
+        side.setDefaultSectionSize(ROW_HEIGHT)
+        side.setMinimumSectionSize(ROW_HEIGHT)
+        for place, mode in ((COLOUR, "Fixed"), (NAME, "Stretch"), (KEY, "Fixed")):
+            top.setSectionResizeMode(place, QHeaderView.ResizeMode[mode])
+        self._top = top
         self.table.setColumnWidth(COLOUR, 28)
         self.table.setColumnWidth(KEY, 44)
         self.table.setShowGrid(False)
@@ -69,18 +71,20 @@ class ClassTable(QWidget):
         classes = self.desk.classes.all()
         self.table.setRowCount(len(classes) + 1)
         for index, entry in enumerate(classes):
-            self._fill_row(index, entry.id, entry.name, entry.colour, entry.key or "", editable=True)
+            self._fill_row(index, entry.id, entry.name, entry.colour, entry.key, editable=True)
         self._fill_row(
             len(classes), BACKGROUND_ID, "Background stroke", BACKGROUND_COLOUR, BACKGROUND_KEY, editable=False
         )
         shown = min(len(classes) + 1, ROWS_SHOWN)
-        self.table.setFixedHeight(self.table.horizontalHeader().sizeHint().height() + shown * ROW_HEIGHT + 4)
+        self.table.setFixedHeight(self._top.sizeHint().height() + shown * ROW_HEIGHT + 4)
         self._filling = False
         self._select_row(self.desk.brush.selected)
 
     def class_id(self, index: int) -> int:
         """Return the class of a row."""
-        return int(self.table.item(index, NAME).data(Qt.ItemDataRole.UserRole))
+        item = self.table.item(index, NAME)
+        assert item is not None
+        return int(item.data(Qt.ItemDataRole.UserRole))
 
     def _fill_row(self, index: int, class_id: int, name: str, colour: str, key: str, *, editable: bool) -> None:
         swatch = QTableWidgetItem(theme.swatch(colour), "")
@@ -126,7 +130,7 @@ class ClassTable(QWidget):
                 key = item.text().strip().upper()
                 if len(key) > 1 or (key and not key.isalnum()):
                     raise InputError(f"{item.text()!r} is no key; give one letter or digit.")
-                self.desk.classes.update(class_id, key=key or None)
+                self.desk.classes.update(class_id, key=key)
         finally:
             self.fill()
 

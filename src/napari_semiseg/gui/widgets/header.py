@@ -9,8 +9,9 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QSizePolicy, QWidget
 from superqt import QElidingLabel
 
 from napari_semiseg.gui.desk import Desk
-from napari_semiseg.gui.places import SUFFIX, short
+from napari_semiseg.gui.places import short
 from napari_semiseg.gui.widgets.pieces import button, column, row
+from napari_semiseg.session.session import SUFFIX
 
 
 class Header(QWidget):

@@ -6,7 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QLineEdit, QWidget
+from qtpy.QtCore import QRegularExpression
+from qtpy.QtGui import QRegularExpressionValidator
+from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QFormLayout, QLineEdit, QSpinBox, QWidget
 
 from napari_semiseg.gui.catalogue import FieldSpec
 from napari_semiseg.gui.widgets.pieces import GAP, number, whole
@@ -30,7 +32,7 @@ class MethodForm(QWidget):
             self.form.removeRow(0)
         self.fields = {}
         for spec in fields:
-            if spec.fixed:
+            if spec.fixed or spec.kind == "other":
                 continue
             widget = editor(spec)
             widget.setToolTip(f"{spec.text}. Default: {spec.default}.")
@@ -45,7 +47,7 @@ class MethodForm(QWidget):
         found = {}
         for name, (spec, widget) in self.fields.items():
             value = value_of(widget)
-            if value != spec.default and not (
+            if value != comparable(spec.default) and not (
                 isinstance(value, float) and math.isclose(value, float(spec.default), rel_tol=1e-9)
             ):
                 found[name] = value
@@ -56,6 +58,11 @@ class MethodForm(QWidget):
         for name, value in values.items():
             if name in self.fields:
                 put_value(self.fields[name][1], value)
+
+
+def comparable(default: Any) -> Any:
+    """Return a default in the type that `value_of` gives."""
+    return list(default) if isinstance(default, tuple | list) else default
 
 
 def decimals(spec: FieldSpec) -> int:
@@ -80,7 +87,9 @@ def editor(spec: FieldSpec) -> QWidget:
         return whole(int(spec.default), int(low), int(high), spec.text, step=max(1, int(spec.step)))
     if spec.kind == "float":
         return number(float(spec.default), low, high, spec.text, step=spec.step, decimals=decimals(spec))
-    return QLineEdit(str(spec.default or ""))
+    text = QLineEdit(" ".join(str(part) for part in spec.default))
+    text.setValidator(QRegularExpressionValidator(QRegularExpression(r"\d{1,4}([ ,]+\d{1,4})*")))
+    return text
 
 
 def value_of(widget: QWidget) -> Any:
@@ -89,9 +98,10 @@ def value_of(widget: QWidget) -> Any:
         return widget.isChecked()
     if isinstance(widget, QComboBox):
         return widget.currentText()
-    if isinstance(widget, QLineEdit):
-        return widget.text()
-    return widget.value()
+    if isinstance(widget, QSpinBox | QDoubleSpinBox):
+        return widget.value()
+    assert isinstance(widget, QLineEdit)
+    return [int(part) for part in widget.text().replace(",", " ").split()]
 
 
 def put_value(widget: QWidget, value: Any) -> None:
@@ -100,7 +110,9 @@ def put_value(widget: QWidget, value: Any) -> None:
         widget.setChecked(bool(value))
     elif isinstance(widget, QComboBox):
         widget.setCurrentText(str(value))
+    elif isinstance(widget, QSpinBox):
+        widget.setValue(int(value))
+    elif isinstance(widget, QDoubleSpinBox):
+        widget.setValue(float(value))
     elif isinstance(widget, QLineEdit):
-        widget.setText(str(value))
-    else:
-        widget.setValue(value)
+        widget.setText(" ".join(str(part) for part in value))

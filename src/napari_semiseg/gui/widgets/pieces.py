@@ -127,8 +127,9 @@ def collapsible(title: str, content: QWidget) -> QCollapsible:
     """Return a section that is closed at first."""
     section = QCollapsible(title)
     section.setDuration(0)
-    section.layout().setContentsMargins(0, 0, 0, 0)
-    section.content().layout().setContentsMargins(0, 4, 0, 0)
+    for layout, top in ((section.layout(), 0), (section.content().layout(), 4)):
+        if layout is not None:
+            layout.setContentsMargins(0, top, 0, 0)
     section.addWidget(content)
     section.collapse(animate=False)
     section.setProperty("role", "section")

@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QListWidget, QListWidgetItem, QWidget
 
+from napari_semiseg.engine.events import Started
 from napari_semiseg.gui.desk import Desk
 from napari_semiseg.gui.widgets.pieces import column, heading
 
+if TYPE_CHECKING:
+    from napari_semiseg.session import Round
 
-def describe(round_: Any) -> str:
+
+def describe(round_: Round) -> str:
     """Return one line about a round."""
-    started = next((event for event in round_.events() if type(event).__name__ == "Started"), None)
-    method = started.method if started is not None else round_.plan.method
-    text = f"Round {round_.number}   {method}   {round_.status}"
-    if started is not None:
-        text += f"   {started.labelled} slices   {time.strftime('%d %b %H:%M', time.localtime(started.time))}"
-    return text
+    started = next((event for event in round_.events() if isinstance(event, Started)), None)
+    text = f"Round {round_.number}   "
+    if started is None:
+        return text + round_.status
+    when = time.strftime("%d %b %H:%M", time.localtime(started.time))
+    return f"{text}{started.method}   {started.labelled} slices   {round_.status}   {when}"
+
+
+def describe_all(rounds: Sequence[Round], known: dict[int, str]) -> list[str]:
+    """Return one line per round, newest first; those of ended rounds are kept in ``known``."""
+    texts = []
+    for round_ in reversed(rounds):
+        text = known.get(round_.number)
+        if text is None:
+            text = describe(round_)
+            if round_.status != "running":
+                known[round_.number] = text
+        texts.append(text)
+    return texts
 
 
 class RoundsList(QWidget):
@@ -34,21 +52,28 @@ class RoundsList(QWidget):
         self.list.setMinimumHeight(44)
         self.list.setMaximumHeight(90)
         self.setLayout(column(heading("Rounds"), self.list))
-        desk.session_changed.connect(self.fill)
+        desk.session_changed.connect(self._forget)
         desk.training.ended.connect(lambda _: self.fill())
         desk.training.changed.connect(self.fill)
-        self._shown: list[str] = []
-        self.fill()
+        self._known: dict[int, str] = {}
+        self._show([])
 
     def fill(self) -> None:
-        """Show the rounds of the session."""
+        """Show the rounds of the session; reading their records is left to a thread."""
         session = self.desk.session
-        texts = [] if session is None else [describe(entry) for entry in reversed(session.rounds())]
-        if texts == self._shown and self.list.count():
-            return
-        self._shown = texts
+        if session is not None:
+            known = self._known
+            self.desk.compute.run(lambda: describe_all(session.rounds(), known), self._show)
+
+    def _forget(self) -> None:
+        self._known = {}
+        self._show([])
+        self.fill()
+
+    def _show(self, texts: list[str]) -> None:
         self.list.clear()
-        self.list.addItems(texts or ["None yet"])
+        self.list.addItems(texts)
         if not texts:
-            item: QListWidgetItem = self.list.item(0)
+            item = QListWidgetItem("None yet")
             item.setFlags(Qt.ItemFlag.NoItemFlags)
+            self.list.addItem(item)
