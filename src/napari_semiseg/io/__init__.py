@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from napari_semiseg.io.geometry import Geometry
 from napari_semiseg.io.masks import read_mask
-from napari_semiseg.io.reading import content_hash, describe, list_series, read_volume
+from napari_semiseg.io.reading import content_hash, describe, list_series, read_geometry, read_volume
 from napari_semiseg.io.volume import SeriesInfo, Volume
 from napari_semiseg.io.writing import write_map, write_maps, write_mask
 
@@ -15,6 +15,7 @@ __all__ = [
     "content_hash",
     "describe",
     "list_series",
+    "read_geometry",
     "read_mask",
     "read_volume",
     "write_map",

@@ -10,7 +10,7 @@ import numpy as np
 
 from napari_semiseg.errors import ChoiceNeeded, InputError
 from napari_semiseg.io import orientation
-from napari_semiseg.io.dicom_files import Scan, Series, Slice, number, read_header, scan, slices, text
+from napari_semiseg.io.dicom_files import Scan, Series, Slice, is_dicom, number, read_header, scan, slices, text
 from napari_semiseg.io.dicom_pixels import decode, joined
 from napari_semiseg.io.guard import reading
 from napari_semiseg.io.itk import LPS_TO_RAS
@@ -23,8 +23,10 @@ _MISSING_STEP = 1.5
 
 
 def list_dicom(path: Path) -> list[SeriesInfo]:
-    """List the image series of a folder, or of the folder of a file."""
-    found = []
+    """List the image series of a folder, or of the folder of a DICOM file; none beside a file of another kind."""
+    found: list[SeriesInfo] = []
+    if path.is_file() and not is_dicom(path):
+        return found
     for series in scan(path).series:
         frames = sum(int(number(header, "NumberOfFrames") or 1) for header in series.headers.values())
         folder = next(iter(series.headers)).parent
@@ -52,8 +54,8 @@ def read_dicom(path: Path, series: str | None = None) -> RawImage:
     found = scan(path)
     with reading(path, "DICOM"):
         chosen = _choose(path, found, series)
-        _refuse_unreadable(path, found, chosen)
         planes, notes = _planes(path, chosen)
+        notes += _unreadable_beside(path, found, chosen, len({plane.file for plane in planes}))
         stacks, step, geometry_notes = _stack(chosen, planes)
         first = stacks[0][0]
         affine = np.eye(4)
@@ -62,13 +64,15 @@ def read_dicom(path: Path, series: str | None = None) -> RawImage:
         affine[:3, 2] = step
         affine[:3, 3] = first.position
         headers = chosen.headers
+        if text(headers[first.file], "PhotometricInterpretation") == "MONOCHROME1":
+            notes.append("The images are meant to be shown with low values bright; their numbers are used as they are.")
         return RawImage(
             format="dicom",
             shape=(first.shape[1], first.shape[0], len(stacks[0])),
             affine=LPS_TO_RAS @ affine,
             load=_loader(stacks),
             frames=[_describe_frame(index, stack, headers) for index, stack in enumerate(stacks)],
-            header={"modality": chosen.modality},
+            header={"modality": chosen.modality, "oriented": first.placed},
             notes=notes + geometry_notes,
             files=sorted({plane.file for plane in planes}),
             series=chosen.uid,
@@ -138,16 +142,27 @@ def _describe_frame(index: int, stack: list[Slice], headers: dict[Path, Any]) ->
     return ", ".join(parts)
 
 
-def _refuse_unreadable(path: Path, found: Scan, chosen: Series) -> None:
-    """A damaged file beside the slices may be one of them, so the volume would silently lack it."""
+def _unreadable_beside(path: Path, found: Scan, chosen: Series, files: int) -> list[str]:
+    """Return notes on damaged files among the slices of a series.
+
+    Raises
+    ------
+    InputError
+        If the folder has one series only: the damaged file is most likely one of its slices, which the volume would
+        silently lack.
+    """
     folders = {file.parent for file in chosen.headers}
     beside = [(file, why) for file, why in found.unreadable.items() if file.parent in folders]
-    if beside and (path.is_dir() or len(chosen.headers) > 1):
-        file, why = beside[0]
+    if not beside or (path.is_file() and files == 1):
+        return []
+    file, why = beside[0]
+    alone = all(series is chosen or folders.isdisjoint(f.parent for f in series.headers) for series in found.series)
+    if alone:
         raise InputError(
             f"'{file}' cannot be read ({why}); it lies among the slices of the series and may be one of them. Copy or "
             "export it again, or move it out of the folder."
         )
+    return [f"'{file.name}' in the same folder cannot be read ({why}) and was left out."]
 
 
 def _planes(path: Path, series: Series) -> tuple[list[Slice], list[str]]:
@@ -162,7 +177,7 @@ def _planes(path: Path, series: Series) -> tuple[list[Slice], list[str]]:
             notes.append(f"'{file.name}' is a copy of '{seen[uid].name}' and was left out.")
             continue
         seen[uid] = file
-        planes += slices(file, series.headers[file])
+        planes += slices(file, series.headers[file], lone=len(series.headers) == 1)
     return planes, notes
 
 
@@ -227,6 +242,9 @@ def _refuse_mixture(series: Series, planes: list[Slice]) -> None:
 
 
 def _step(stack: list[Slice], normal: np.ndarray, levels: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    if not stack[0].placed:
+        note = "The file does not say where it lies in the patient; its pixels are taken as an axial plane"
+        return normal.copy(), [f"{note}, {stack[0].spacing[0]:g} x {stack[0].spacing[1]:g} mm each."]
     if len(stack) == 1:
         if stack[0].thickness is not None:
             return normal * stack[0].thickness, []
@@ -264,7 +282,8 @@ def _step(stack: list[Slice], normal: np.ndarray, levels: np.ndarray) -> tuple[n
         )
     if tilt > 0.5:
         notes.append(
-            f"The gantry was tilted by {tilt:.1f} degrees, so each slice is shifted against the last; slices are shown as "
+            f"The gantry was tilted by {tilt:.1f} degrees, so each slice is shifted against the last; "
+            "slices are shown as "
             "if they were straight, and exports keep the shear."
         )
     return step, notes

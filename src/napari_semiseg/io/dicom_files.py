@@ -53,6 +53,8 @@ class Slice:
         What sorts several images at one position: time, echo, acquisition, instance.
     thickness : float or None
         Spacing between slices or slice thickness, if given.
+    placed : bool
+        Whether the file says where the plane lies; if not, position and directions are made up.
     """
 
     file: Path
@@ -64,6 +66,7 @@ class Slice:
     shape: tuple[int, int]
     order: tuple[float, ...]
     thickness: float | None
+    placed: bool = True
 
 
 @dataclass
@@ -172,8 +175,10 @@ def number(header: Any, name: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def slices(path: Path, header: Any) -> list[Slice]:
+def slices(path: Path, header: Any, *, lone: bool = False) -> list[Slice]:
     """Return the planes of a file; several for an enhanced multi-frame file.
+
+    A file that is the only one of its series (``lone``) need not say where it lies.
 
     Raises
     ------
@@ -193,7 +198,7 @@ def slices(path: Path, header: Any) -> list[Slice]:
         ) from error
     groups = list(getattr(header, "PerFrameFunctionalGroupsSequence", None) or [])
     if count == 1 and not groups:
-        return [_slice(path, header, 0, [header])]
+        return [_slice(path, header, 0, [header], lone)]
     if len(groups) != count or count < 1:
         raise InputError(
             f"'{path}' is a multi-frame DICOM file with {count} frames that does not say where each lies; convert it "
@@ -226,15 +231,19 @@ def _not_an_image(header: Any, modality: str) -> str | None:
     return f"DICOM of modality {modality or 'unknown'} without an image"
 
 
-def _slice(path: Path, header: Any, frame: int, groups: list[Any]) -> Slice:
+def _slice(path: Path, header: Any, frame: int, groups: list[Any], lone: bool = False) -> Slice:
     position = _vector(_find(groups, "PlanePositionSequence", "ImagePositionPatient"), 3)
     orientation = _vector(_find(groups, "PlaneOrientationSequence", "ImageOrientationPatient"), 6)
     spacing = _vector(_find(groups, "PixelMeasuresSequence", "PixelSpacing"), 2)
     if spacing is None and groups[0] is header:
         spacing = _vector(getattr(header, "ImagerPixelSpacing", None), 2)
+    placed = position is not None and orientation is not None
+    if lone and not placed:
+        position, orientation, spacing = (0.0,) * 3, (1.0, 0.0, 0.0, 0.0, 1.0, 0.0), spacing or (1.0, 1.0)
     if position is None or orientation is None or spacing is None:
         raise InputError(
-            f"'{path}' does not say where it lies (image position, orientation and pixel spacing are needed); it may be "
+            f"'{path}' does not say where it lies (image position, orientation and pixel spacing are "
+            "needed); it may be "
             "a projection, a secondary capture or an ultrasound clip. Give an axial, coronal or sagittal series."
         )
     rows, columns = np.array(orientation[:3]), np.array(orientation[3:])
@@ -257,7 +266,7 @@ def _slice(path: Path, header: Any, frame: int, groups: list[Any]) -> Slice:
     thickness = next((abs(float(v)) for v in (between, thick) if v not in (None, "") and float(v) != 0), None)
     return Slice(
         path, frame, position, tuple(rows / np.linalg.norm(rows)), tuple(columns / np.linalg.norm(columns)),
-        (spacing[0], spacing[1]), shape, tuple(-1.0 if v is None else v for v in order), thickness,
+        (spacing[0], spacing[1]), shape, tuple(-1.0 if v is None else v for v in order), thickness, placed,
     )  # fmt: skip
 
 

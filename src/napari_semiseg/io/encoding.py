@@ -19,6 +19,7 @@ from napari_semiseg.errors import InputError
 from napari_semiseg.io import orientation
 from napari_semiseg.io.geometry import Geometry
 from napari_semiseg.io.itk import LPS_TO_RAS
+from napari_semiseg.io.nifti import UNORIENTED
 from napari_semiseg.io.tiff import OWN_KEY
 
 _COMPRESSION = 4  # masks shrink a hundredfold at any level; higher ones cost seconds on probabilities
@@ -81,14 +82,14 @@ def _nifti(volumes: np.ndarray, geometry: Geometry, *, compress: bool) -> bytes:
         block = base64.b64decode(stored)
         family = nibabel.Nifti1Header if len(block) == 348 else nibabel.Nifti2Header
         header = family(block, check=False)
-        header["magic"] = family.single_magic if hasattr(family, "single_magic") else header["magic"]
     header["magic"] = b"n+1" if header.sizeof_hdr == 348 else b"n+2"
     header["vox_offset"] = 352 if header.sizeof_hdr == 348 else 544
     header.set_data_shape(volumes.shape)
     header.set_data_dtype(volumes.dtype)
+    description = b"napari-semiseg" if geometry.oriented else UNORIENTED
     for field, value in (
         ("scl_slope", 1), ("scl_inter", 0), ("cal_max", 0), ("cal_min", 0), ("intent_code", 0), ("intent_p1", 0),
-        ("intent_p2", 0), ("intent_p3", 0), ("intent_name", b""), ("descrip", b"napari-semiseg"), ("aux_file", b""),
+        ("intent_p2", 0), ("intent_p3", 0), ("intent_name", b""), ("descrip", description), ("aux_file", b""),
     ):  # fmt: skip
         header[field] = value
     dtype = volumes.dtype.newbyteorder(header.endianness)

@@ -166,6 +166,10 @@ class Geometry:
             return (("", ""),) * 3
         return orientation.axis_letters(self.display_affine)
 
+    @property
+    def _flipped(self) -> tuple[int, ...]:
+        return tuple(dimension for dimension, flip in enumerate(self.flips) if flip)
+
     def to_display(self, file_array: np.ndarray) -> np.ndarray:
         """Turn an array in file order into (planes, rows, columns); a view where possible.
 
@@ -176,7 +180,7 @@ class Geometry:
         """
         if file_array.shape != self.file_shape:
             raise InputError(f"The array has shape {file_array.shape}, but the file has {self.file_shape}.")
-        return np.flip(file_array.transpose(self.axes), [d for d, flip in enumerate(self.flips) if flip])
+        return np.flip(file_array.transpose(self.axes), self._flipped)
 
     def to_file(self, display_array: np.ndarray) -> np.ndarray:
         """Turn an array (planes, rows, columns) into file order; the inverse of `to_display`.
@@ -190,8 +194,7 @@ class Geometry:
             raise InputError(
                 f"The array has {display_array.shape} planes, rows and columns, but the volume has {self.shape}."
             )
-        flipped = np.flip(display_array, [d for d, flip in enumerate(self.flips) if flip])
-        return flipped.transpose(tuple(int(d) for d in np.argsort(self.axes)))
+        return np.flip(display_array, self._flipped).transpose(tuple(int(d) for d in np.argsort(self.axes)))
 
     def same_grid(self, other: Geometry, tolerance: float = GRID_TOLERANCE) -> bool:
         """Tell whether equal (plane, row, column) indices mean the same place in both volumes.

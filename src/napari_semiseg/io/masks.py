@@ -74,7 +74,8 @@ def as_class_ids(path: Path, values: np.ndarray, *, allow_unsaid: bool = True) -
         if off.any():
             example = values[off][0]
             raise InputError(
-                f"'{path}' holds values that are not whole numbers, such as {example:g} (in {int(off.sum())} voxels); a mask "
+                f"'{path}' holds values that are not whole numbers, such as {example:g} (in {int(off.sum())} "
+                "voxels); a mask "
                 "holds class ids. It may be a probability map or have been resampled with interpolation: threshold "
                 "it, or resample with nearest neighbours."
             )
@@ -89,7 +90,8 @@ def as_class_ids(path: Path, values: np.ndarray, *, allow_unsaid: bool = True) -
     ids = values.astype(np.uint8)
     if not allow_unsaid and high == UNSAID:
         raise InputError(
-            f"'{path}' holds the value 255, which stands for 'not said' and is not possible here; use class ids 1 to 254."
+            f"'{path}' holds the value 255, which stands for 'not said' and is not possible here; use "
+            "class ids 1 to 254."
         )
     return ids
 
@@ -128,7 +130,7 @@ def _placed(path: Path, raw: RawImage, mask: Geometry, array: np.ndarray, volume
             f"'{path}' has {_times(in_file)} voxels, but the image has {_times(volume.file_shape)}; a mask must be "
             "drawn on, or resampled to, the very grid of the image."
         )
-    flipped = [d for d in range(3) if turn[d, axes[d]] < 0]
+    flipped = tuple(d for d in range(3) if turn[d, axes[d]] < 0)
     corners = np.array(np.meshgrid(*[(0, n - 1) for n in mask.file_shape], indexing="ij")).reshape(3, -1)
     expected = turn @ corners
     for d in flipped:
@@ -144,7 +146,8 @@ def _placed_by_order(path: Path, mask: Geometry, array: np.ndarray, volume: Geom
     placed = array.transpose(2, 1, 0)
     if placed.shape != volume.shape:
         raise InputError(
-            f"'{path}' has {_times(placed.shape)} pages, rows and columns, but the image has {_times(volume.shape)} planes, "
+            f"'{path}' has {_times(placed.shape)} pages, rows and columns, but the image has "
+            f"{_times(volume.shape)} planes, "
             "rows and columns; a mask must be drawn on the very grid of the image."
         )
     return placed
@@ -174,7 +177,8 @@ def _other_grid(path: Path, mask: Geometry, volume: Geometry) -> str:
     if mask.file_shape != volume.file_shape:
         differences.append(f"it has {_times(mask.file_shape)} voxels, the image {_times(volume.file_shape)}")
     return (
-        f"'{path}' lies on another grid than the image: {'; '.join(differences) or 'the affines differ'}. Draw the mask "
+        f"'{path}' lies on another grid than the image: "
+        f"{'; '.join(differences) or 'the affines differ'}. Draw the mask "
         "on this image, or resample it to the image with nearest neighbours."
     )
 

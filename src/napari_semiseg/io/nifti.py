@@ -20,6 +20,8 @@ from napari_semiseg.io.sniff import read_head
 from napari_semiseg.io.volume import RawImage
 
 SHEAR_NOTE_DEGREES = 0.5
+UNORIENTED = b"napari-semiseg: orientation not known"
+"""Description by which our own files say that their affine has a spacing but made-up directions."""
 
 
 def read_nifti(path: Path) -> RawImage:
@@ -36,7 +38,7 @@ def read_nifti(path: Path) -> RawImage:
     import nibabel
 
     with reading(path, "NIfTI"):
-        header_path, data_path = _halves(path)
+        header_path, data_path = halves(path)
         notes: list[str] = []
         head = _content(header_path, notes)
         family = (
@@ -88,8 +90,14 @@ def read_mgh(path: Path) -> RawImage:
         )
 
 
-def _halves(path: Path) -> tuple[Path, Path | None]:
-    """Return header and data file; the data file is None for a single-file image."""
+def halves(path: Path) -> tuple[Path, Path | None]:
+    """Return header and data file of an image; the data file is None where one file holds both.
+
+    Raises
+    ------
+    InputError
+        If ``path`` is one half of a pair and the other is missing.
+    """
     name = path.name.lower()
     bare = name.removesuffix(".gz")
     if bare.endswith(".img"):
@@ -233,6 +241,7 @@ def _affine(path: Path, header: Any, analyze: bool) -> tuple[np.ndarray, list[st
             qform = _usable(header.get_qform())
         except Exception as error:  # nibabel raises several kinds for quaternions that are none
             notes.append(f"The qform in the header cannot be used ({error}), so it was not taken.")
+    oriented = bytes(header["descrip"]).rstrip(b"\0") != UNORIENTED
     if sform is not None:
         notes += [] if qform is None else _disagreement(sform, qform)
         shear = orientation.shear_angle(sform)
@@ -241,9 +250,9 @@ def _affine(path: Path, header: Any, analyze: bool) -> tuple[np.ndarray, list[st
                 f"The planes are sheared by {shear:.1f} degrees (a tilted gantry?); they are shown as if they were "
                 "straight, and exports keep the shear."
             )
-        return sform, notes, True
+        return sform, notes, oriented
     if qform is not None:
-        return qform, notes, True
+        return qform, notes, oriented
     if not analyze and int(header["sform_code"]) > 0:
         raise InputError(
             f"'{path}' has an sform with the voxel spacing {_listed(orientation.voxel_sizes(header.get_sform()))} mm, "

@@ -11,7 +11,7 @@ import numpy as np
 from napari_semiseg.errors import ChoiceNeeded, InputError, NonFiniteError
 from napari_semiseg.io.geometry import Geometry
 from napari_semiseg.io.guard import reading
-from napari_semiseg.io.sniff import READABLE, check_readable, identify, image_stem
+from napari_semiseg.io.sniff import check_readable, identify, image_stem
 from napari_semiseg.io.volume import RawImage, SeriesInfo, Volume
 
 
@@ -68,6 +68,25 @@ def read_volume(
         series=raw.series,
         notes=(*raw.notes, *notes),
     )
+
+
+def read_geometry(path: str | Path, *, axis: int | None = None) -> Geometry:
+    """Return the grid of an image or mask; unlike `read_volume` it takes constant and empty ones too.
+
+    Parameters
+    ----------
+    path : str or Path
+        As in `read_volume`.
+    axis : int, optional
+        As in `read_volume`.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
+    """
+    path = Path(path).expanduser()
+    return geometry_of(path, open_image(path), axis)
 
 
 def open_image(path: Path, series: str | None = None) -> RawImage:
@@ -144,7 +163,8 @@ def choose_frame(path: Path, raw: RawImage, frame: int | None) -> int:
         if count == 1:
             return 0
         raise ChoiceNeeded(
-            f"'{path}' holds {count} volumes (time points or channels); choose one by its number from 0 to {count - 1}.",
+            f"'{path}' holds {count} volumes (time points or channels); choose one by its number from 0 "
+            f"to {count - 1}.",
             "frame",
             list(enumerate(raw.frames)),
         )
@@ -191,7 +211,8 @@ def checked_intensities(path: Path, data: np.ndarray, replace_nonfinite: bool) -
     low, high = data.min(), data.max()
     if low == high:
         raise InputError(
-            f"'{path}' has the value {low:g} in every voxel, so there is nothing to see or to learn from; check that the "
+            f"'{path}' has the value {low:g} in every voxel, so there is nothing to see or to learn "
+            "from; check that the "
             "right file was given and that its export was complete."
         )
     return data, notes
@@ -238,15 +259,30 @@ def content_hash(path: str | Path, series: str | None = None) -> str:
     """
     path = Path(path).expanduser()
     check_readable(path)
-    if path.is_file() and identify(path) not in ("dicom", "nrrd", "mha", "nifti", "analyze"):
-        files = [path]
-    else:
-        files = open_image(path, series).files
+    files = _files(path, series)
     with reading(path, "an image"):
         digests = [_file_digest(file) for file in files]
     if len(digests) == 1:
         return f"sha256:{digests[0].hex()}"
     return f"sha256:{hashlib.sha256(b''.join(sorted(digests))).hexdigest()}"
+
+
+def _files(path: Path, series: str | None) -> list[Path]:
+    """Return every file that an image is made of, without reading its voxels."""
+    kind = "dicom" if path.is_dir() else identify(path)
+    if kind == "dicom":
+        return open_image(path, series).files
+    with reading(path, kind.upper()):
+        if kind in ("nifti", "analyze"):
+            from napari_semiseg.io.nifti import halves
+
+            return [file for file in halves(path) if file is not None]
+        if kind in ("nrrd", "mha"):
+            from napari_semiseg.io.itk import parse_meta, parse_nrrd
+
+            header = parse_nrrd(path)[0] if kind == "nrrd" else parse_meta(path)
+            return [path, *(file for file in header.files if file != path)]
+    return [path]
 
 
 def _file_digest(path: Path) -> bytes:
@@ -297,6 +333,3 @@ def describe(
         "series": [] if raw.series is None else [{"uid": raw.series, "description": raw.header.get("modality", "")}],
         "notes": list(raw.notes),
     }
-
-
-__all__ = ["READABLE", "content_hash", "describe", "list_series", "read_volume"]

@@ -169,6 +169,8 @@ def _stranger_sentence(path: Path, head: bytes) -> str:
     for mark, name, advice in _KNOWN_STRANGERS:
         if head.startswith(mark):
             return f"'{path}' is {name}, not a volume. {advice}, or give {READABLE}."
+    if path.suffix.lower() in (".dcm", ".ima"):
+        return f"'{path}' is named like a DICOM file but does not begin like one; it is damaged. Export it again."
     beside = [p for p in _headers_beside(path) if p.exists()]
     if beside:
         return f"'{path}' holds only voxel data; open its header '{beside[0].name}' instead."

@@ -19,8 +19,8 @@ OWN_KEY = "napari_semiseg"
 """Key of the JSON description under which our own TIFF files keep affine and class names."""
 
 _MM_PER_UNIT = {
-    "m": 1e3, "cm": 10.0, "mm": 1.0, "um": 1e-3, "µm": 1e-3, "μm": 1e-3, "micron": 1e-3, "microns": 1e-3, "micrometer": 1e-3,
-    "\\u00b5m": 1e-3, "nm": 1e-6, "inch": 25.4, "in": 25.4, "å": 1e-7,
+    "m": 1e3, "cm": 10.0, "mm": 1.0, "um": 1e-3, "µm": 1e-3, "μm": 1e-3, "micron": 1e-3, "microns": 1e-3,
+    "micrometer": 1e-3,    "\\u00b5m": 1e-3, "nm": 1e-6, "inch": 25.4, "in": 25.4, "å": 1e-7,
 }  # fmt: skip
 # What programs write when they mean a screen or a printer, not a specimen.
 _PRINTER_DPI = (72, 96, 150, 300, 600)

@@ -148,7 +148,8 @@ def _checker(path: Path, stored: np.ndarray, geometry: Geometry) -> Callable[[Pa
         off = float(np.abs(_corners(raw.affine, geometry) - _corners(geometry.affine, geometry)).max())
         if off > _AFFINE_TOLERANCE_MM:
             raise StorageError(
-                f"'{path}' was not saved: this format would move voxels by {off:.3g} mm; save as .nii.gz or .nrrd instead."
+                f"'{path}' was not saved: this format would move voxels by {off:.3g} mm; save as .nii.gz or "
+                ".nrrd instead."
             )
 
     return check
