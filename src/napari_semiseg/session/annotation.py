@@ -1,0 +1,215 @@
+"""What was painted on one volume, plane by plane."""
+
+from __future__ import annotations
+
+import os
+import threading
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+
+from napari_semiseg.errors import InputError
+from napari_semiseg.session.schema import SliceState
+from napari_semiseg.session.storage import read_json, storing, write_json
+
+UNSAID = 255
+
+
+def swap_unsaid(array: np.ndarray) -> np.ndarray:
+    """Swap 0 and 255: between said values (255 not painted, 0 background stroke) and napari's (0 and 255).
+
+    Parameters
+    ----------
+    array : ndarray of uint8, any shape
+
+    Returns
+    -------
+    ndarray of uint8, same shape
+        A copy; applied twice it gives the input.
+    """
+    table = np.arange(256, dtype=np.uint8)
+    table[0], table[UNSAID] = UNSAID, 0
+    return table[array]
+
+
+class Annotation:
+    """Said values and slice states of a volume, in memory and on disk.
+
+    Attributes
+    ----------
+    said : ndarray of uint8, shape (planes, rows, columns)
+        Class ids as painted; 255 not painted, 0 a background stroke.
+    states : list of SliceState
+        One per plane.
+    revisions : list of int
+        How often each plane was changed.
+    """
+
+    def __init__(self, folder: Path, shape: tuple[int, int, int], *, read_only: bool = False) -> None:
+        self.folder = folder
+        self.read_only = read_only
+        self.said = np.full(shape, UNSAID, np.uint8)
+        self.states = [SliceState.UNLABELLED] * shape[0]
+        self.revisions = [0] * shape[0]
+        self._dirty: set[int] = set()
+        self._states_dirty = False
+        self._lock = threading.Lock()
+
+    @classmethod
+    def create(cls, folder: Path, shape: tuple[int, int, int]) -> Annotation:
+        """Create an empty annotation on disk."""
+        annotation = cls(folder, shape)
+        with storing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            zarr.create_array(
+                folder / "annotation.zarr",
+                shape=shape,
+                chunks=(1, *shape[1:]),
+                dtype="uint8",
+                fill_value=UNSAID,
+                overwrite=False,
+            )
+        annotation._states_dirty = True
+        annotation.flush()
+        return annotation
+
+    @classmethod
+    def open(cls, folder: Path, shape: tuple[int, int, int], *, read_only: bool = False) -> Annotation:
+        """Read an annotation.
+
+        Raises
+        ------
+        InputError
+            If its files are damaged or do not fit the volume.
+        """
+        annotation = cls(folder, shape, read_only=read_only)
+        try:
+            stored = zarr.open_array(folder / "annotation.zarr", mode="r")
+            if stored.shape != shape or stored.dtype != np.uint8:
+                raise ValueError(f"shape {stored.shape} instead of {shape}")
+            annotation.said[:] = stored[:]
+        except (ValueError, OSError, KeyError, RuntimeError, zarr.errors.BaseZarrError) as error:
+            raise InputError(f"{folder / 'annotation.zarr'} is damaged ({error}); restore it from a backup.") from None
+        record = read_json(folder / "slices.json")
+        try:
+            for key, entry in record["slices"].items():
+                plane = int(key)
+                if not 0 <= plane < shape[0]:
+                    raise ValueError(f"plane {plane}")
+                annotation.states[plane] = SliceState(entry["state"])
+                annotation.revisions[plane] = int(entry["revision"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"{folder / 'slices.json'} is damaged ({error}); restore it from a backup.") from None
+        return annotation
+
+    def set_plane(self, plane: int, said: np.ndarray) -> None:
+        """Replace what is painted on a plane.
+
+        Parameters
+        ----------
+        plane : int
+        said : ndarray of uint8, shape (rows, columns)
+        """
+        with self._lock:
+            self.said[plane] = said
+            self.mark_dirty(plane)
+
+    def mark_dirty(self, plane: int) -> None:
+        """Tell that a plane of `said` was changed in place."""
+        self.revisions[plane] += 1
+        self._dirty.add(plane)
+        self._states_dirty = True
+
+    def set_state(self, plane: int, state: SliceState) -> None:
+        """Change the state of a plane."""
+        if self.states[plane] != state:
+            self.states[plane] = state
+            self.revisions[plane] += 1
+            self._states_dirty = True
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether something is not on disk yet."""
+        return bool(self._dirty) or self._states_dirty
+
+    def flush(self) -> list[int]:
+        """Write changed planes and the states; what fails stays to be written.
+
+        Returns
+        -------
+        list of int
+            The planes written.
+
+        Raises
+        ------
+        StorageError
+            If the disk refuses; nothing is lost in memory.
+        """
+        if self.read_only:
+            return []
+        with self._lock:
+            planes = sorted(self._dirty)
+            content = {plane: self.said[plane].copy() for plane in planes}
+        with storing(self.folder / "annotation.zarr"):
+            if planes:
+                stored = zarr.open_array(self.folder / "annotation.zarr", mode="r+")
+                for plane in planes:
+                    stored[plane] = content[plane]
+                    self._flush_chunk(plane)
+        with self._lock:
+            # A plane painted on while it was being written stays dirty.
+            self._dirty -= {plane for plane in planes if np.array_equal(self.said[plane], content[plane])}
+        if self._states_dirty:
+            self._states_dirty = False
+            try:
+                write_json(self.folder / "slices.json", self._record())
+            except BaseException:
+                self._states_dirty = True
+                raise
+        return planes
+
+    def resolved(self, planes: slice | int = slice(None)) -> np.ndarray:
+        """Return what is said: unpainted voxels of complete and reviewed planes are background.
+
+        Unlabelled planes say nothing, whatever is painted there.
+
+        Returns
+        -------
+        ndarray of uint8, shape (planes, rows, columns)
+            Class ids; 0 background, 255 not said.
+        """
+        chosen = range(*planes.indices(len(self.said))) if isinstance(planes, slice) else [planes]
+        result = self.said[list(chosen)]
+        for index, plane in enumerate(chosen):
+            state = self.states[plane]
+            if state == SliceState.UNLABELLED:
+                result[index] = UNSAID
+            elif state in (SliceState.COMPLETE, SliceState.REVIEWED):
+                result[index][result[index] == UNSAID] = 0
+        return result
+
+    def annotated_planes(self) -> list[int]:
+        """Return the planes that say something."""
+        return [plane for plane, state in enumerate(self.states) if state != SliceState.UNLABELLED]
+
+    def digest(self, plane: int) -> str:
+        """Return a short fingerprint of what a plane says, the same for the same content."""
+        return f"{zlib.crc32(self.resolved(plane).tobytes()):08x}"
+
+    def _record(self) -> dict[str, Any]:
+        touched = {
+            str(plane): {"state": str(state), "revision": revision}
+            for plane, (state, revision) in enumerate(zip(self.states, self.revisions, strict=True))
+            if revision or state != SliceState.UNLABELLED
+        }
+        return {"schema_version": 1, "slices": touched}
+
+    def _flush_chunk(self, plane: int) -> None:
+        """Flush a plane's chunk to the disk; an empty one has no file."""
+        chunk = self.folder / "annotation.zarr" / "c" / str(plane) / "0" / "0"
+        if chunk.exists():
+            with chunk.open("rb+") as file:
+                os.fsync(file.fileno())

@@ -1,0 +1,41 @@
+"""Putting annotation and prediction together; pure functions of arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+
+UNSAID = 255
+
+
+def merged(resolved: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Return the annotation where it says something and the prediction elsewhere.
+
+    Parameters
+    ----------
+    resolved : ndarray of uint8, any shape
+        Class ids, 0 background, 255 not said.
+    predicted : ndarray of uint8, same shape
+        Class ids.
+    """
+    return np.where(resolved == UNSAID, predicted, resolved)
+
+
+def accepted(said: np.ndarray, predicted: np.ndarray, *, overwrite: bool = False) -> np.ndarray:
+    """Return what a plane says after its prediction was accepted.
+
+    Parameters
+    ----------
+    said : ndarray of uint8, shape (rows, columns)
+        As painted; 255 not painted.
+    predicted : ndarray of uint8, same shape
+        Class ids.
+    overwrite : bool
+        Replace what was painted too; by default painted voxels stay.
+
+    Returns
+    -------
+    ndarray of uint8, same shape
+        Predicted background stays unpainted: on a complete slice that means the same.
+    """
+    proposal = np.where(predicted == 0, UNSAID, predicted).astype(np.uint8)
+    return proposal if overwrite else np.where(said == UNSAID, proposal, said)

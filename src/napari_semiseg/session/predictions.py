@@ -1,0 +1,114 @@
+"""Predictions of whole volumes on disk: zarr arrays of uint8, one chunk per plane."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import zarr
+
+from napari_semiseg.session.storage import storing
+
+if TYPE_CHECKING:
+    from napari_semiseg.engine.predict import Maps
+
+
+@dataclass(frozen=True)
+class StoredPrediction:
+    """A prediction that is read lazily, plane by plane.
+
+    Attributes
+    ----------
+    labels : zarr array of uint8, shape (planes, rows, columns)
+        Class ids.
+    entropy : zarr array of uint8, same shape
+        Divided by ln C; 255 ≙ 1.
+    disagreement : zarr array of uint8, same shape, or None
+        255 ≙ 1; None where one network predicted.
+    probabilities : zarr array of uint8, shape (C, planes, rows, columns)
+        255 ≙ 1.
+    class_ids : tuple of int
+        Class id of each row of the probabilities.
+    """
+
+    labels: Any
+    entropy: Any
+    disagreement: Any
+    probabilities: Any
+    class_ids: tuple[int, ...]
+
+    @classmethod
+    def open(cls, path: Path) -> StoredPrediction | None:
+        """Open a prediction, or return None where there is none or it is damaged."""
+        if not path.is_dir():
+            return None
+        try:
+            group = zarr.open_group(path, mode="r")
+            return cls(
+                group["labels"],
+                group["entropy"],
+                group["disagreement"] if "disagreement" in group else None,
+                group["probabilities"],
+                tuple(int(i) for i in group.attrs["class_ids"]),  # type: ignore[union-attr, arg-type]
+            )
+        except (KeyError, ValueError, OSError, TypeError, zarr.errors.BaseZarrError):
+            return None
+
+
+class StoringWriter:
+    """Writes a prediction beside its place and moves it there when it is complete.
+
+    Parameters
+    ----------
+    path : Path
+        Final place, a folder ending in ``.zarr``.
+    shape : tuple of 3 ints
+        Planes, rows, columns.
+    class_ids : sequence of int
+    disagreement : bool
+        Whether there is a disagreement map.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, ...], class_ids: tuple[int, ...], disagreement: bool) -> None:
+        self.path = path
+        self.beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+        with storing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            group = zarr.create_group(self.beside)
+            group.attrs["class_ids"] = list(class_ids)
+            kinds = ["labels", "entropy", *(["disagreement"] if disagreement else [])]
+            chunks = (1, *shape[1:])
+            self.arrays = {kind: group.create_array(kind, shape=shape, chunks=chunks, dtype="uint8") for kind in kinds}
+            self.arrays["probabilities"] = group.create_array(
+                "probabilities", shape=(len(class_ids), *shape), chunks=(1, *chunks), dtype="uint8"
+            )
+
+    def write(self, first: int, maps: Maps) -> None:
+        """Store the planes from ``first`` on.
+
+        Raises
+        ------
+        StorageError
+        """
+        planes = slice(first, first + len(maps.labels))
+        with storing(self.path):
+            self.arrays["labels"][planes] = maps.labels
+            self.arrays["entropy"][planes] = maps.entropy
+            if "disagreement" in self.arrays and maps.disagreement is not None:
+                self.arrays["disagreement"][planes] = maps.disagreement
+            self.arrays["probabilities"][:, planes] = maps.probabilities
+
+    def close(self, *, complete: bool) -> None:
+        """Publish the prediction if it is complete, else discard it."""
+        if not complete:
+            shutil.rmtree(self.beside, ignore_errors=True)
+            return
+        with storing(self.path):
+            old = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex[:8]}.old")
+            if self.path.exists():
+                self.path.rename(old)
+            self.beside.rename(self.path)
+            shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,232 @@
+"""Running a round: from the session folder through the engine and back."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from napari_semiseg.data.volumes import TrainingVolume
+from napari_semiseg.engine import events
+from napari_semiseg.engine.control import Control, Wish
+from napari_semiseg.engine.events import Event
+from napari_semiseg.engine.plan import Plan
+from napari_semiseg.errors import InputError, SemisegError
+from napari_semiseg.session.predictions import StoringWriter
+from napari_semiseg.session.rounds import Round
+from napari_semiseg.session.schema import SliceState
+from napari_semiseg.session.session import Session
+from napari_semiseg.session.storage import write_bytes, write_json
+
+if TYPE_CHECKING:
+    from napari_semiseg.engine.keeper import PredictionWriter
+    from napari_semiseg.engine.predict import Maps
+
+
+def create_round(session: Session, plan: Plan) -> Round:
+    """Create the folder of the next round and note what it is asked for; nothing runs yet.
+
+    Raises
+    ------
+    StorageError
+    """
+    session.close()  # what was painted up to now is what is learned from
+    earlier = session.latest_round() if plan.warm_start else None
+    round_ = Round(session.new_round_path())
+    write_json(
+        round_.path / "config.json",
+        {
+            "schema_version": 1,
+            "plan": plan.model_dump(),
+            "classes": [c.model_dump() for c in session.classes],
+            "digests": session.digests(),
+            "continues": earlier.number if earlier is not None else None,
+        },
+    )
+    session.rounds_changed.emit()
+    return round_
+
+
+def train_round(session: Session, plan: Plan, *, control: Control | None = None) -> Iterator[Event]:
+    """Train a new round in this process.
+
+    Parameters
+    ----------
+    session : Session
+    plan : Plan
+    control : Control, optional
+        Heard beside the round's own control file.
+
+    Yields
+    ------
+    Event
+        The last one is `Finished` or `Failed`; errors are events, not exceptions.
+    """
+    yield from run_round(session, create_round(session, plan), control=control)
+
+
+def run_round(session: Session, round_: Round, *, control: Control | None = None) -> Iterator[Event]:
+    """Train a round that `create_round` made, or go on with one that was interrupted."""
+    yield from _recorded(round_, _train(session, round_, _Both(round_.control, control)))
+    session.rounds_changed.emit()
+
+
+def predict_round(session: Session, round_: Round, *, control: Control | None = None) -> Iterator[Event]:
+    """Predict all volumes with the model of a round; ``round_`` is what `Round.predicting` returned."""
+    yield from _recorded(round_, _predict(session, round_, _Both(round_.control, control)))
+    session.rounds_changed.emit()
+
+
+def _recorded(round_: Round, run: Iterator[Event]) -> Iterator[Event]:
+    """Pass events on and write each down; whatever happens, the last one is terminal."""
+    round_.claim()
+    try:
+        for event in run:
+            round_.append(event)
+            yield event
+    except GeneratorExit:
+        # Whoever iterated has gone: the run ends here, and the record says so.
+        with contextlib.suppress(OSError):
+            round_.append(events.Failed(error="The run was abandoned; its last checkpoint is kept."))
+        raise
+    except BaseException as error:
+        event = _failure(round_, error)
+        with contextlib.suppress(OSError):
+            round_.append(event)
+        yield event
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
+
+
+def _failure(round_: Round, error: BaseException) -> Event:
+    if isinstance(error, SemisegError):
+        return events.Failed(error=str(error))
+    if isinstance(error, MemoryError):
+        return events.Failed(error="The computer ran out of memory; close other programs or choose a smaller crop.")
+    report = round_.path / f"{round_.run}report.txt"
+    text = f"{sys.version}\n\n{traceback.format_exc()}"
+    with contextlib.suppress(SemisegError):
+        write_bytes(report, text.encode())
+    return events.Failed(
+        error=f"The run failed because of an internal error ({type(error).__name__}).", report=str(report)
+    )
+
+
+def _train(session: Session, round_: Round, control: Control) -> Iterator[Event]:
+    from napari_semiseg.engine.model import Model
+    from napari_semiseg.engine.train import train
+
+    config = round_.config
+    plan = Plan.model_validate(config["plan"])
+    earlier = _earlier(session, config.get("continues"))
+    volumes, class_ids = session.training_volumes(since=earlier)
+    _refuse_unpainted(session, class_ids, volumes)
+    yield from _warnings(session)
+    resume = round_.state_files() if round_.has_model else None
+    start = Model.load(round_.path) if resume else Model.load(earlier.path) if earlier is not None else None
+    keeper = SessionKeeper(round_, class_ids)
+    names = {c.id: c.name for c in session.classes}
+    for event in train(
+        volumes, class_ids, plan, class_names=names, control=control, keeper=keeper, start=start, resume=resume
+    ):
+        if isinstance(event, events.Finished):
+            _measure(round_, keeper, event)
+        if isinstance(event, events.PredictionReady):
+            keeper.mean_entropy[event.volume] = event.mean_entropy
+        yield event
+
+
+def _predict(session: Session, round_: Round, control: Control) -> Iterator[Event]:
+    from napari_semiseg.engine.device import choose_device, choose_precision
+    from napari_semiseg.engine.model import Model
+    from napari_semiseg.engine.train import predict_to_keeper
+
+    if not round_.has_model:
+        raise InputError(f"Round {round_.number} has no model to predict with; train first.")
+    plan = Plan.model_validate(round_.config["plan"])
+    device = choose_device(plan.device)
+    model = Model.load(round_.path, device)
+    keeper = SessionKeeper(round_, model.class_ids)
+    for volume in session.training_volumes()[0]:
+        yield from predict_to_keeper(model, volume, keeper, control, choose_precision(plan.precision, device))
+        if control.wish().stop:
+            break
+    reason = "stopped" if control.wish().stop else "predicted"
+    yield events.Finished(reason=reason, steps=0, seconds=0.0)
+
+
+def _earlier(session: Session, number: int | None) -> Round | None:
+    return next((r for r in session.rounds() if r.number == number and r.has_model), None)
+
+
+def _refuse_unpainted(session: Session, class_ids: tuple[int, ...], volumes: list[TrainingVolume]) -> None:
+    """Refuse classes that nobody painted, by name (methods.md 12-C)."""
+    used = {int(i) for v in volumes for i in set(v.labels[v.labelled_planes()].ravel().tolist())}
+    names = {c.id: c.name for c in session.classes}
+    missing = [names[class_id] for index, class_id in enumerate(class_ids) if index and index not in used]
+    if missing and len(missing) < len(names):
+        listed = ", ".join(repr(name) for name in missing)
+        raise InputError(f"Nothing is painted of {listed} on any annotated slice; paint it or remove the class.")
+
+
+def _warnings(session: Session) -> Iterator[Event]:
+    scribbled = [
+        (volume, plane)
+        for volume in session.volumes
+        for plane, state in enumerate(session.annotation(volume).states)
+        if state == SliceState.SCRIBBLED
+    ]
+    if scribbled and not any((session.annotation(v).said[p] == 0).any() for v, p in scribbled):
+        yield events.Notice(
+            text="The scribbled slices have no background strokes; without them the prediction spreads over the background.",
+            level="warning",
+        )
+
+
+def _measure(round_: Round, keeper: SessionKeeper, event: events.Finished) -> None:
+    content = {
+        "reason": event.reason,
+        "steps": event.steps,
+        "seconds": round(event.seconds, 2),
+        "mean_entropy": keeper.mean_entropy,
+    }
+    write_json(round_.path / "metrics.json", content)
+
+
+class SessionKeeper:
+    """Stores what a run produces in the folder of its round."""
+
+    def __init__(self, round_: Round, class_ids: tuple[int, ...]) -> None:
+        self.round = round_
+        self.class_ids = tuple(class_ids)
+        self.mean_entropy: dict[str, float] = {}
+
+    def save(self, files: Mapping[str, bytes]) -> None:
+        """Store model and training state, each file atomically."""
+        for name, content in files.items():
+            write_bytes(self.round.path / name, content)
+
+    def preview(self, volume: str, plane: int, maps: Maps) -> None:
+        """Store the prediction of one plane."""
+        self.round.save_preview(volume, plane, maps)
+
+    def prediction(self, volume: TrainingVolume, classes: int, disagreement: bool) -> PredictionWriter:
+        """Return the writer of a volume's prediction."""
+        return StoringWriter(self.round.prediction_path(volume.id), volume.image.shape, self.class_ids, disagreement)
+
+
+class _Both:
+    """The wishes of the control file and of a control in this process, together."""
+
+    def __init__(self, file: Control, local: Control | None) -> None:
+        self.file, self.local = file, local
+
+    def wish(self) -> Wish:
+        wish = self.file.wish()
+        if self.local is None:
+            return wish
+        mine = self.local.wish()
+        return replace(wish, stop=wish.stop or mine.stop, pause=wish.pause or mine.pause, show=mine.show or wish.show)
