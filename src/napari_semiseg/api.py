@@ -196,6 +196,7 @@ def predict(
     from napari_semiseg.engine.model import Model
     from napari_semiseg.engine.predict import join, predict_volume
     from napari_semiseg.session import Session
+    from napari_semiseg.session.export import file_stems
 
     session = source if isinstance(source, Session) else None
     if session is None and Path(source).is_dir() and (Path(source) / "session.json").exists():
@@ -218,7 +219,7 @@ def predict(
         volumes = [session.load_volume(volume) for volume in session.volumes]
     else:
         raise InputError(f"{source} is a model; give the images to segment.")
-    stems = _unique([volume.name for volume in volumes])
+    stems = list(file_stems({str(i): volume.name for i, volume in enumerate(volumes)}).values())
     wanted = {"labels": out, "entropy": entropy, "disagreement": disagreement, "probabilities": probabilities}
     targets = {kind: _targets(Path(path), stems) for kind, path in wanted.items() if path is not None}
     if disagreement is not None and len(model.method.shares()) < 2:
@@ -372,7 +373,3 @@ def _targets(path: Path, stems: Sequence[str]) -> list[Path]:
         raise InputError(f"{path} is one file name for {len(stems)} volumes; give a folder.")
     path.mkdir(parents=True, exist_ok=True)
     return [path / f"{stem}.nii.gz" for stem in stems]
-
-
-def _unique(names: Sequence[str]) -> list[str]:
-    return [f"{name}-{i + 1}" if names.count(name) > 1 else name for i, name in enumerate(names)]

@@ -47,8 +47,8 @@ def band_entropy(labels: np.ndarray, entropy: np.ndarray) -> np.ndarray:
     ndarray of float, shape (planes,)
         NaN where nothing is predicted.
     """
-    scores = np.full(len(labels), np.nan)
-    for plane in range(len(labels)):
+    scores = np.full(labels.shape[0], np.nan)
+    for plane in range(labels.shape[0]):
         foreground = np.asarray(labels[plane]) > 0
         if np.count_nonzero(foreground) < _LEAST_PIXELS:
             continue
@@ -92,7 +92,7 @@ def rank_planes(
     """
     scores = band_entropy(labels, entropy)
     scores[list(annotated)] = np.nan
-    apart = max(1, len(labels) // (2 * max(1, count) + 2))
+    apart = max(1, labels.shape[0] // (2 * max(1, count) + 2))
     chosen: list[Suggestion] = []
     open_scores = scores.copy()
     while len(chosen) < count and not np.isnan(open_scores).all():

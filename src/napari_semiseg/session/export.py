@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -49,7 +50,8 @@ def mask_of(session: Session, volume: str, source: Source = "merged") -> np.ndar
         if source == "merged" and not (resolved == 255).any():
             return resolved
         raise InputError(
-            f"The volume {session.volumes[volume].name} has no prediction yet; train first or export the annotation alone."
+            f"The volume {session.volumes[volume].name} has no prediction yet; train first or export the annotation "
+            "alone."
         )
     predicted = found.labels[:]
     return predicted if source == "prediction" else merged(resolved, predicted)
@@ -84,10 +86,18 @@ def export_masks(
         out.mkdir(parents=True, exist_ok=True)
     names = {c.id: c.name for c in session.classes}
     colours = {c.id: c.rgb for c in session.classes}
+    stems = file_stems({volume: session.volumes[volume].name for volume in session.volumes})
     return [
-        io.write_mask(out / f"{volume}.{format}", mask, session.volumes[volume].geometry, names, colours)
+        io.write_mask(out / f"{stems[volume]}.{format}", mask, session.volumes[volume].geometry, names, colours)
         for volume, mask in masks.items()
     ]
+
+
+def file_stems(names: Mapping[str, str]) -> dict[str, str]:
+    """Return a file name for each volume id: the volume's name, made fit for files; its id where names clash."""
+    fit = {volume: re.sub(r'[\\/:*?"<>|\x00-\x1f]+', "_", name).strip(". ") or volume for volume, name in names.items()}
+    lowered = [stem.lower() for stem in fit.values()]
+    return {volume: stem if lowered.count(stem.lower()) == 1 else volume for volume, stem in fit.items()}
 
 
 def export_model(session: Session, path: Path, round: Round | None = None) -> list[Path]:

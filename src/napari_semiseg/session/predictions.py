@@ -50,7 +50,7 @@ class StoredPrediction:
             return cls(
                 group["labels"],
                 group["entropy"],
-                group["disagreement"] if "disagreement" in group else None,
+                group.get("disagreement"),
                 group["probabilities"],
                 tuple(int(i) for i in group.attrs["class_ids"]),  # type: ignore[union-attr, arg-type]
             )

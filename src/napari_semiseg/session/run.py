@@ -181,7 +181,8 @@ def _warnings(session: Session) -> Iterator[Event]:
     ]
     if scribbled and not any((session.annotation(v).said[p] == 0).any() for v, p in scribbled):
         yield events.Notice(
-            text="The scribbled slices have no background strokes; without them the prediction spreads over the background.",
+            text="The scribbled slices have no background strokes; without them the prediction spreads over the "
+            "background.",
             level="warning",
         )
 
