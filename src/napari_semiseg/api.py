@@ -129,10 +129,15 @@ def train(
     control : LocalControl, optional
         Stops the run.
 
-    Yields
+    Returns
+    -------
+    iterator of Event
+        The run goes on while it is iterated; the last event is `Finished` or `Failed`.
+
+    Raises
     ------
-    Event
-        The last one is `Finished` or `Failed`.
+    InputError
+        For options that cannot be used, and a path that is no session.
     """
     from pydantic import ValidationError
 
@@ -154,9 +159,10 @@ def train(
         )
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(map(str, first["loc"])) or "budget"
-        raise InputError(f"The option {name} cannot be {first['input']!r}: {first['msg']}.") from None
-    yield from run.train_round(_opened(session), plan, control=control)
+        name = ".".join(map(str, first["loc"]))
+        given = f"The option {name} cannot be {first['input']!r}: " if name else ""
+        raise InputError(f"{given}{first['msg'].removeprefix('Value error, ')}.") from None
+    return run.train_round(_opened(session), plan, control=control)
 
 
 def predict(

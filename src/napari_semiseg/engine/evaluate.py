@@ -73,7 +73,8 @@ def evaluate(
     """
     if predicted.shape != reference.shape:
         raise InputError(
-            f"The prediction has shape {predicted.shape} and the reference {reference.shape}; they must lie on one grid."
+            f"The prediction has shape {predicted.shape} and the reference {reference.shape}; "
+            "they must lie on one grid."
         )
     unjudged = reference == 255
     if ignore is not None:

@@ -123,7 +123,8 @@ class Model:
         for file in (description_file, weights_file):
             if not file.is_file():
                 raise InputError(
-                    f"{file} does not exist; a model is a .safetensors file with a .json file of the same name beside it."
+                    f"{file} does not exist; a model is a .safetensors file with a .json file of the same name "
+                    "beside it."
                 )
         try:
             description = _Description.model_validate_json(description_file.read_bytes())

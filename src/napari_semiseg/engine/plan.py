@@ -50,7 +50,7 @@ class Plan(BaseModel):
     def _one_budget(cls, data: Any) -> Any:
         if isinstance(data, dict):
             if data.get("minutes") is not None and data.get("steps") is not None:
-                raise ValueError("give a budget in minutes or in steps, not both")
+                raise ValueError("Give a budget in minutes or in steps, not both")
             if data.get("minutes") is None and data.get("steps") is None:
                 data = {**data, "minutes": 2.0}
         return data
