@@ -6,14 +6,14 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from napari_semiseg.errors import StorageError
 
 
-def write_files(folder: Path, contents: Mapping[str, bytes], check: Callable[[Path], None] | None = None) -> None:
+def write_files(folder: Path, contents: dict[str, bytes], check: Callable[[Path], None] | None = None) -> None:
     """Write several files that belong together.
 
     They are written to a folder beside their destination, brought to the disk and checked there, and then renamed one
@@ -23,7 +23,7 @@ def write_files(folder: Path, contents: Mapping[str, bytes], check: Callable[[Pa
     ----------
     folder : Path
         Destination; it must exist.
-    contents : mapping of str to bytes
+    contents : dict of str to bytes
         File name and content.
     check : callable, optional
         ``check(temporary_folder)`` raises if what was written is not what was meant; nothing is renamed then.

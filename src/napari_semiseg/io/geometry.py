@@ -26,7 +26,7 @@ class Geometry:
     format : str
         ``"nifti"``, ``"nrrd"``, ``"mha"``, ``"dicom"``, ``"tiff"``, ``"mgh"`` or ``"memory"``.
     file_shape : tuple of 3 ints
-        Shape of the array as the file has it, fastest index first (x, y, z); display order for ``"memory"``.
+        Shape of the array as the file has it, fastest index first (x, y, z).
     affine : ndarray of float64, shape (4, 4)
         File voxel indices to RAS+ mm.
     axes : tuple of 3 ints
@@ -109,7 +109,7 @@ class Geometry:
 
     @classmethod
     def from_spacing(cls, shape: tuple[int, int, int], spacing: tuple[float, float, float]) -> Geometry:
-        """Make the geometry of an array that came from memory, in display order.
+        """Make the geometry of an array (planes, rows, columns) that came from memory.
 
         Parameters
         ----------
@@ -127,9 +127,16 @@ class Geometry:
             raise InputError(
                 f"Spacing must be three numbers above 0 in mm (plane, row, column), but {spacing} was given."
             )
-        affine = np.zeros((4, 4))
-        affine[2, 0], affine[1, 1], affine[0, 2], affine[3, 3] = spacing[0], -spacing[1], -spacing[2], 1
-        return cls("memory", shape, affine, (0, 1, 2), (False, False, False), {"oriented": False})
+        planes, rows, columns = shape
+        affine = np.diag([-spacing[2], -spacing[1], spacing[0], 1.0])
+        return cls("memory", (columns, rows, planes), affine, (2, 1, 0), (False, False, False), {"oriented": False})
+
+    def paged(self) -> Geometry:
+        """Return the geometry of a file whose pages are the planes, from top left, as the screen shows them."""
+        planes, rows, columns = self.shape
+        affine = self.display_affine[:, [2, 1, 0, 3]]
+        header = {"oriented": self.oriented}
+        return Geometry("tiff", (columns, rows, planes), affine, (2, 1, 0), (False, False, False), header)
 
     @property
     def oriented(self) -> bool:

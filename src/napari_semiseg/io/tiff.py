@@ -25,6 +25,9 @@ _MM_PER_UNIT = {
 # What programs write when they mean a screen or a printer, not a specimen.
 _PRINTER_DPI = (72, 96, 150, 300, 600)
 
+_MOST_CHANNELS = 4
+"""More "channels" than this, and nothing else to stack, are planes that a program has named wrongly."""
+
 
 def read_tiff(path: Path) -> RawImage:
     """Read a TIFF stack: pages are planes.
@@ -62,6 +65,9 @@ def read_tiff(path: Path) -> RawImage:
             raise InputError(
                 f"'{path}' claims {size} bytes of voxels, far more than it can hold; its header is damaged."
             )
+        if axes == "CYX" and shape[0] > _MOST_CHANNELS:
+            axes = "ZYX"
+            notes.append(f"The {shape[0]} channels of the file are taken as planes.")
         volumes = _as_volumes(series[0].asarray(), axes)
         own = _own_description(tiff)
         spacing, spacing_notes = _spacing(tiff, page)

@@ -58,6 +58,7 @@ def write_mask(
     labels = np.asarray(labels)
     if labels.dtype != np.uint8:
         raise InputError(f"A mask must be an array of uint8, but it is {labels.dtype}.")
+    geometry = _in_file(path, geometry)
     stored = geometry.to_file(labels)
     classes = complete_classes(labels, class_names, colours)
     contents = encode(path.name, stored, geometry, slicer_segments(stored, classes))
@@ -90,6 +91,7 @@ def write_map(path: str | Path, values: np.ndarray, geometry: Geometry) -> Path:
         As in `write_mask`.
     """
     path = Path(path).expanduser()
+    geometry = _in_file(path, geometry)
     stored = geometry.to_file(np.asarray(values, np.float32))
     write_files(path.parent, encode(path.name, stored, geometry, {}), _checker(path, stored, geometry))
     return path
@@ -121,9 +123,15 @@ def write_maps(path: str | Path, values: np.ndarray, geometry: Geometry) -> Path
     values = np.asarray(values, np.float32)
     if values.ndim != 4 or not len(values):
         raise InputError(f"Maps must have the shape (maps, planes, rows, columns), but they have {values.shape}.")
+    geometry = _in_file(path, geometry)
     stored = np.stack([geometry.to_file(value) for value in values], axis=-1)
     write_files(path.parent, encode(path.name, stored, geometry, {}), _checker(path, stored, geometry))
     return path
+
+
+def _in_file(path: Path, geometry: Geometry) -> Geometry:
+    """Return the order in which voxels are stored: the input's, but pages of a TIFF are always the planes."""
+    return geometry.paged() if path.suffix.lower() in (".tif", ".tiff") else geometry
 
 
 def _checker(path: Path, stored: np.ndarray, geometry: Geometry) -> Callable[[Path], None]:
