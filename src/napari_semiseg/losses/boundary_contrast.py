@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 import torch
 from torch import Tensor
@@ -15,6 +16,12 @@ UNSAID = 255
 _TOLERANCE = 1e-6
 # A sample of which less than this part is said counts as scribbled: its windows are never whole.
 _COMPLETE_SHARE = 0.5
+
+
+class _PairOptions(TypedDict):
+    kind: Similarity
+    kappa: float
+    outside: bool
 
 
 @dataclass(frozen=True)
@@ -79,9 +86,16 @@ def draw(mask: Tensor, positive: Tensor, count: int, *, balanced: bool) -> Tenso
     balanced : bool
         Half of them where y^c = 1 and half where it is 0, as far as both exist; else uniformly (B-eq 3, 4), which
         leaves few positives of a small organ.
+
+    Returns
+    -------
+    Tensor of int64, shape (count,)
+        Empty when the mask is.
     """
     groups = [mask & positive, mask & ~positive] if balanced else [mask]
     places = [found for group in groups if len(found := torch.nonzero(group)[:, 0])]
+    if not places:
+        return torch.empty(0, dtype=torch.int64, device=mask.device)
     shares = [count // len(places) + (i < count % len(places)) for i in range(len(places))]
     return torch.cat(
         [found[torch.randint(len(found), (n,), device=found.device)] for found, n in zip(places, shares, strict=True)]
@@ -128,9 +142,11 @@ def boundary_contrast(
     balanced: bool = True,
     outside: bool = False,
 ) -> Tensor:
-    """L_BCL: mean over images and their classes of L_edge-in + L_in-in (B-eq 5).
+    """L_BCL: mean over images of the mean over their classes of L_edge-in + L_in-in (B-eq 5).
 
-    Heads are 1×1 convolutions, so they are applied to the sampled pixels only, which gives the same values.
+    Computed in float32 even under autocast. Classes that an image lacks, or of which it shows no interior, are left
+    out of its mean. Heads are 1×1 convolutions, so they are applied to the sampled pixels only, which gives the same
+    values.
 
     Parameters
     ----------
@@ -149,27 +165,27 @@ def boundary_contrast(
         Scalar in [0, 8]; 0 and attached to the graph when no class has an interior.
     """
     found = regions(label, len(weights), radius)
+    usable = (found.interior & found.positive).any(dim=(2, 3)).tolist()
     flat = features.float().flatten(2)
-    losses = []
-    usable = (found.interior & found.positive).any(dim=(2, 3)).cpu()
-    for image, c in torch.nonzero(usable).tolist():
-        positive = found.positive[image, c].flatten()
-
-        def embed(places: Tensor, image: int = image, c: int = c) -> Tensor:
-            vectors = flat[image][:, places].T @ weights[c].float().T + biases[c].float()
-            return functional.normalize(vectors, dim=1, eps=1e-6)
-
-        def compare(p: Tensor, q: Tensor, same: bool, embed=embed, positive: Tensor = positive) -> Tensor:  # type: ignore[no-untyped-def]
-            return pair_loss(
-                embed(p), embed(q), positive[p], positive[q], kind=kind, kappa=kappa, outside=outside, same=same
-            )
-
-        inner = draw(found.interior[image, c].flatten(), positive, samples, balanced=balanced)
-        loss = compare(inner, inner, True)
-        edge = found.edge[image, c].flatten()
-        if edge.any():
-            loss = loss + compare(draw(edge, positive, samples, balanced=balanced), inner, False)
-        losses.append(loss)
-    if not losses:
-        return 0.0 * features.float().sum()
-    return torch.stack(losses).mean()
+    per_image: list[Tensor] = []
+    with torch.autocast(features.device.type, enabled=False):
+        for image, classes in enumerate(usable):
+            losses = []
+            for c in (c for c, has_interior in enumerate(classes) if has_interior):
+                positive = found.positive[image, c].flatten()
+                inner = draw(found.interior[image, c].flatten(), positive, samples, balanced=balanced)
+                edge = draw(found.edge[image, c].flatten(), positive, samples, balanced=balanced)
+                places = torch.cat([inner, edge])
+                vectors = flat[image, :, places].T @ weights[c].float().T + biases[c].float()
+                vectors = functional.normalize(vectors, dim=1, eps=1e-6)
+                inside, at_edge = vectors[: len(inner)], vectors[len(inner) :]
+                options: _PairOptions = {"kind": kind, "kappa": kappa, "outside": outside}
+                loss = pair_loss(inside, inside, positive[inner], positive[inner], same=True, **options)
+                if len(edge):
+                    loss = loss + pair_loss(at_edge, inside, positive[edge], positive[inner], same=False, **options)
+                losses.append(loss)
+            if losses:
+                per_image.append(torch.stack(losses).mean())
+    if not per_image:
+        return 0.0 * flat.sum()
+    return torch.stack(per_image).mean()

@@ -178,6 +178,8 @@ def contrast(
 ) -> Tensor:
     """L_bcl of one branch at one scale (steps 3–6); the bank is updated first.
 
+    Computed in float32 even under autocast: similarities divided by the temperature do not fit half precision.
+
     Parameters
     ----------
     features : Tensor of float32, shape (n, D)
@@ -199,21 +201,22 @@ def contrast(
     Tensor
         Scalar ≥ 0; 0 and attached to the graph when no class has anchors and negatives.
     """
-    may_anchor = anchor_mask(pixels, threshold, confidence)
-    may_push = negative_mask(pixels, threshold, r_low, r_high)
-    losses = []
-    for c in range(pixels.probabilities.shape[1]):
-        pushed = torch.nonzero(may_push[:, c])[:, 0]
-        if len(pushed):
-            bank.push(c, features[pushed], pixels.label[pushed])
-        chosen = torch.nonzero(may_anchor & (pixels.label == c))[:, 0]
-        if len(chosen) == 0 or int(bank.filled[c]) == 0:
-            continue
-        positive = functional.normalize(features[chosen].detach().mean(dim=0), dim=0, eps=1e-6)
-        if len(chosen) > anchors:
-            chosen = chosen[torch.randperm(len(chosen), device=chosen.device)[:anchors]]
-        keys, ids = bank.sample(c, negatives)
-        losses.append(class_loss(features[chosen], positive, keys, ids, temperature))
-    if not losses:
-        return 0.0 * features.sum()
-    return torch.stack(losses).mean()
+    with torch.autocast(features.device.type, enabled=False):
+        may_anchor = anchor_mask(pixels, threshold, confidence)
+        may_push = negative_mask(pixels, threshold, r_low, r_high)
+        losses = []
+        for c in range(pixels.probabilities.shape[1]):
+            pushed = torch.nonzero(may_push[:, c])[:, 0]
+            if len(pushed):
+                bank.push(c, features[pushed], pixels.label[pushed])
+            chosen = torch.nonzero(may_anchor & (pixels.label == c))[:, 0]
+            if len(chosen) == 0 or int(bank.filled[c]) == 0:
+                continue
+            positive = functional.normalize(features[chosen].detach().mean(dim=0), dim=0, eps=1e-6)
+            if len(chosen) > anchors:
+                chosen = chosen[torch.randperm(len(chosen), device=chosen.device)[:anchors]]
+            keys, ids = bank.sample(c, negatives)
+            losses.append(class_loss(features[chosen], positive, keys, ids, temperature))
+        if not losses:
+            return 0.0 * features.sum()
+        return torch.stack(losses).mean()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from napari_semiseg.networks.output import NetworkOutput
-from napari_semiseg.networks.padding import pad_to_multiple
+from napari_semiseg.networks.padding import crop_back, pad_to_multiple
 
 _OTHER_REGION = -1e4  # score between a token and one of another region: softmax mass below 1e-20
 
@@ -79,6 +79,7 @@ class DropPath(nn.Module):
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
+        """Drop the branch (B, …) of some samples and enlarge the others to keep the mean."""
         if not self.training or self.rate == 0:
             return x
         keep = torch.rand(x.shape[0], *[1] * (x.dim() - 1), device=x.device, dtype=x.dtype) >= self.rate
@@ -99,6 +100,7 @@ class WindowAttention(nn.Module):
         self.out = nn.Conv2d(channels, channels, 3, padding=1, groups=channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map tokens (B, H, W, C) of any H and W to tokens of the same shape."""
         b, h, w, c = x.shape
         size = self.size
         down, right = -h % size, -w % size
@@ -141,6 +143,7 @@ class FeedForward(nn.Module):
         self.scale = nn.Parameter(torch.full((channels,), scale))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map tokens (B, H, W, C) to the residual of the same shape."""
         x = channels_last(self.depthwise(channels_first(x)))
         return self.scale * self.shrink(functional.gelu(self.grow(self.norm(x))))
 
@@ -156,6 +159,7 @@ class Block(nn.Module):
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map tokens (B, H, W, C) to tokens of the same shape."""
         x = x + self.drop_path(self.attention(self.norm(x)))
         return x + self.drop_path(self.feed_forward(x))
 
@@ -183,6 +187,7 @@ class Embedding(nn.Module):
         self.norm = nn.LayerNorm(channels)
 
     def forward(self, image: Tensor) -> Tensor:
+        """Embed images of shape (B, in_channels, H, W), H and W multiples of 4."""
         x = self.middle(channels_last(self.first(image)))
         return self.norm(channels_last(self.second(channels_first(x))))
 
@@ -196,6 +201,7 @@ class Merge(nn.Module):
         self.reduce = nn.Linear(4 * channels, 2 * channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (B, H, W, C) to (B, H/2, W/2, 2C)."""
         b, h, w, c = x.shape
         x = x.reshape(b, h // 2, 2, w // 2, 2, c).permute(0, 1, 3, 4, 2, 5).reshape(b, h // 2, w // 2, 4 * c)
         return self.reduce(self.norm(x))
@@ -211,6 +217,7 @@ class Expand(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map (B, H, W, C) to (B, 2H, 2W, C/2)."""
         return self.dropout(functional.gelu(channels_last(self.enlarge(channels_first(self.norm(x))))))
 
 
@@ -309,7 +316,12 @@ class CSUnet(nn.Module):
             x = stage(channels_last(skip(channels_first(joined))))
             maps.append(channels_first(x))
         full = channels_first(self.final_norm(self._shuffle(self.enlarge(self.norm(x)))))
-        return NetworkOutput(self.head(full)[..., :height, :width], {"full": full, "1/4": maps[2], "1/8": maps[1]})
+        features = {
+            "full": crop_back(full, height, width),
+            "1/4": crop_back(maps[2], height, width, 4),
+            "1/8": crop_back(maps[1], height, width, 8),
+        }
+        return NetworkOutput(crop_back(self.head(full), height, width), features)
 
     @staticmethod
     def _shuffle(x: Tensor) -> Tensor:

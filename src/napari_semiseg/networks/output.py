@@ -16,7 +16,8 @@ class NetworkOutput:
     logits : Tensor, shape (B, C, H, W)
         H and W are those of the input, whatever they are.
     features : dict of str to Tensor, shape (B, channels, h, w)
-        Decoder maps by scale: ``"full"``, ``"1/4"``, ``"1/8"``; their channels are the network's ``feature_channels``.
+        Decoder maps by scale: ``"full"``, ``"1/4"``, ``"1/8"``; their channels are the network's ``feature_channels``,
+        h = ⌈H/scale⌉ and w = ⌈W/scale⌉.
     """
 
     logits: Tensor

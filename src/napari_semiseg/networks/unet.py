@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from napari_semiseg.errors import InputError
 from napari_semiseg.networks.output import NetworkOutput
-from napari_semiseg.networks.padding import pad_to_multiple
+from napari_semiseg.networks.padding import crop_back, pad_to_multiple
 
-
-def _norm(kind: str, channels: int) -> nn.Module:
-    return nn.InstanceNorm2d(channels, affine=True) if kind == "instance" else nn.BatchNorm2d(channels)
+_NORMS: dict[str, Callable[[int], nn.Module]] = {
+    "batch": nn.BatchNorm2d,
+    "instance": partial(nn.InstanceNorm2d, affine=True),
+}
 
 
 class ConvBlock(nn.Sequential):
@@ -21,11 +24,11 @@ class ConvBlock(nn.Sequential):
     def __init__(self, channels_in: int, channels_out: int, dropout: float, norm: str) -> None:
         super().__init__(
             nn.Conv2d(channels_in, channels_out, 3, padding=1),
-            _norm(norm, channels_out),
+            _NORMS[norm](channels_out),
             nn.LeakyReLU(inplace=True),
             nn.Dropout(dropout),
             nn.Conv2d(channels_out, channels_out, 3, padding=1),
-            _norm(norm, channels_out),
+            _NORMS[norm](channels_out),
             nn.LeakyReLU(inplace=True),
         )
 
@@ -40,6 +43,7 @@ class UpBlock(nn.Module):
         self.block = ConvBlock(2 * channels_out, channels_out, 0.0, norm)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """Map (B, channels_in, H, W) and the skip (B, channels_out, 2H, 2W) to the shape of the skip."""
         return self.block(torch.cat([skip, self.enlarge(self.reduce(x))], dim=1))
 
 
@@ -59,6 +63,12 @@ class UNet(nn.Module):
     Attributes
     ----------
     feature_channels : dict of str to int
+        Channels of the features by scale: ``"full"``, ``"1/2"``, ``"1/4"``, ``"1/8"`` with five levels.
+
+    Raises
+    ------
+    InputError
+        For an unknown norm, or channels and dropout of different length.
     """
 
     def __init__(
@@ -71,6 +81,10 @@ class UNet(nn.Module):
         norm: str = "batch",
     ) -> None:
         super().__init__()
+        if norm not in _NORMS:
+            raise InputError(f"There is no norm {norm!r}; choose one of {', '.join(_NORMS)}.")
+        if len(channels) != len(dropout):
+            raise InputError(f"{len(channels)} levels need as many dropout rates, not {len(dropout)}.")
         sizes = [in_channels, *channels]
         self.encoder = nn.ModuleList(
             ConvBlock(a, b, rate, norm) for a, b, rate in zip(sizes[:-1], sizes[1:], dropout, strict=True)
@@ -81,13 +95,14 @@ class UNet(nn.Module):
         )
         self.head = nn.Conv2d(channels[0], classes, 3, padding=1)
         self.multiple = 2 ** (len(channels) - 1)
-        self._scales = ["full" if i == 0 else f"1/{2**i}" for i in range(len(channels) - 1)]
-        self.feature_channels = dict(zip(self._scales, channels, strict=False))
+        self._divisors = {"full" if i == 0 else f"1/{2**i}": 2**i for i in range(len(channels) - 1)}
+        self.feature_channels = dict(zip(self._divisors, channels, strict=False))
 
     def forward(self, image: Tensor) -> NetworkOutput:
         """Segment images of shape (B, in_channels, H, W)."""
         height, width = image.shape[-2:]
-        x = pad_to_multiple(image, self.multiple)
+        # Norms need more than one pixel per channel at the bottleneck.
+        x = pad_to_multiple(image, self.multiple, least=2 * self.multiple)
         skips = []
         for level, block in enumerate(self.encoder):
             x = block(x if level == 0 else self.pool(x))
@@ -97,5 +112,8 @@ class UNet(nn.Module):
         for block in self.decoder:
             x = block(x, skips.pop())
             maps.append(x)
-        features = dict(zip(self._scales, reversed(maps), strict=True))
-        return NetworkOutput(self.head(x)[..., :height, :width], features)
+        features = {
+            scale: crop_back(feature, height, width, divisor)
+            for (scale, divisor), feature in zip(self._divisors.items(), reversed(maps), strict=True)
+        }
+        return NetworkOutput(crop_back(self.head(x), height, width), features)

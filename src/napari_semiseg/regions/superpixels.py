@@ -1,4 +1,7 @@
-"""Felzenszwalb superpixels of a slice (Felzenszwalb & Huttenlocher, IJCV 2004, doi:10.1023/B:VISI.0000022288.19776.77)."""
+"""Felzenszwalb superpixels of a slice.
+
+Felzenszwalb & Huttenlocher, IJCV 2004, doi:10.1023/B:VISI.0000022288.19776.77.
+"""
 
 from __future__ import annotations
 
