@@ -164,7 +164,9 @@ def test_perfect_features_cost_nothing_but_outside_pairs(outside):
 
 
 @settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 999), balanced=st.booleans(), outside=st.booleans(), kappa=st.sampled_from([0.25, 0.5, 1, 5]))
+@given(
+    seed=st.integers(0, 999), balanced=st.booleans(), outside=st.booleans(), kappa=st.sampled_from([0.25, 0.5, 1, 5])
+)
 def test_within_0_and_8_with_finite_gradients(seed, balanced, outside, kappa):
     torch.manual_seed(seed)
     label = box(32, slice(4, 20), slice(6, 26))

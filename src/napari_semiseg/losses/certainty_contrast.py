@@ -133,8 +133,7 @@ class NegativeBank(nn.Module):
     def sample(self, class_index: int, count: int) -> tuple[Tensor, Tensor]:
         """Return up to ``count`` random keys (n, width) in float32 and their class indices, all if fewer."""
         filled = int(self.filled[class_index])
-        if filled <= count:
-            return self.keys[class_index, :filled].float(), self.ids[class_index, :filled]
+        # A copy even if all are taken: the next push must not change what a backward pass will need.
         chosen = torch.randperm(filled, device=self.keys.device)[:count]
         return self.keys[class_index, chosen].float(), self.ids[class_index, chosen]
 
@@ -159,8 +158,8 @@ def class_loss(anchors: Tensor, positive: Tensor, negatives: Tensor, ids: Tensor
     to_positive = anchors @ positive / temperature
     sizes = torch.bincount(ids)[ids].to(anchors.dtype)
     to_negatives = anchors @ negatives.T / temperature - sizes.log()
-    everything = torch.cat([to_positive[:, None], to_negatives], dim=1)
-    return (everything.logsumexp(dim=1) - to_positive).mean()
+    # −s_p + log(e^{s_p} + N) = log(1 + N·e^{−s_p}), which keeps the digits of small losses.
+    return functional.softplus(to_negatives.logsumexp(dim=1) - to_positive).mean()
 
 
 def contrast(
