@@ -57,7 +57,7 @@ def session(heart):
 
 def test_the_main_job(heart, session):
     events = lines(semiseg("train", session, "--steps", 60, "--method", "supervised", "--json", *FAST))
-    assert [e["event"] for e in events][0] == "Started"
+    assert events[0]["event"] == "Started"
     assert events[-1]["event"] == "Finished"
     suggestions = lines(semiseg("suggest", session, "--count", 2, "--json"))
     assert {s["plane"] for s in suggestions}.isdisjoint({1, 5, 8})
@@ -129,8 +129,9 @@ def test_interrupting_keeps_the_round(session):
 
 
 def test_several_volumes_with_their_own_labels(heart):
-    semiseg("new", heart / "m.semiseg", "--volume", heart / "heart.nii.gz", "--labels", heart / "partial.nii.gz",
-            "--volume", heart / "heart.nii.gz", "--complete-slices", "0,9", "--volume", heart / "heart.nii.gz")  # fmt: skip
+    image = heart / "heart.nii.gz"
+    semiseg("new", heart / "m.semiseg", "--volume", image, "--labels", heart / "partial.nii.gz",
+            "--volume", image, "--complete-slices", "0,9", "--volume", image)  # fmt: skip
     from napari_semiseg import Session
 
     session = Session.open(heart / "m.semiseg")

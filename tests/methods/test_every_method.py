@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from conftest import built, draw_batch, shapes, tiny
+from small_methods import built, draw_batch, shapes, tiny
 
 from napari_semiseg import methods
 from napari_semiseg.engine.events import StepDone

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 import torch
-from conftest import built, draw_batch, shapes, tiny
+from small_methods import built, draw_batch, shapes, tiny
 
 from napari_semiseg.methods import terms
 from napari_semiseg.methods.supervised import Supervised

@@ -159,6 +159,8 @@ def parse_session(content: Any, folder: Path) -> SessionFile:
         for record in content["volumes"]:
             record["source"] = restored_path(str(record["source"]), folder)
         return SessionFile.model_validate(content)
+    except InputError as error:
+        raise InputError(f"{place} is damaged ({str(error).rstrip('.')}); restore it from a backup.") from None
     except (ValidationError, KeyError, TypeError) as error:
         what = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
         where = ".".join(map(str, what["loc"])) or "content"

@@ -1,0 +1,293 @@
+"""Rounds in real worker processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+from small_sessions import write_image
+
+from napari_semiseg import io
+from napari_semiseg.engine import events
+from napari_semiseg.engine.plan import Plan
+from napari_semiseg.errors import InputError
+from napari_semiseg.session import Round, Session
+from napari_semiseg.session.export import accept_prediction, export_masks, export_model
+from napari_semiseg.session.run import create_round, train_round
+from napari_semiseg.session.supervisor import Supervisor
+
+
+def plan(steps=4, **options):
+    settings = {"crop": 32, "longest_side": 64, **options.pop("settings", {})}
+    return Plan(
+        method="supervised", steps=steps, device="cpu", precision="float32", threads=1, settings=settings, **options
+    )
+
+
+@pytest.fixture(scope="module")
+def supervisor():
+    supervisor = Supervisor()
+    supervisor.start()
+    yield supervisor
+    supervisor.kill()
+
+
+def only(session):
+    return next(iter(session.volumes))
+
+
+def until(run, kind, supervisor):
+    for event in supervisor.events(run):
+        if isinstance(event, kind):
+            return event
+        assert not event.terminal, event
+    raise AssertionError("the run ended without it")
+
+
+def test_a_round_in_this_process(session):
+    run = list(train_round(session, plan()))
+    assert isinstance(run[-1], events.Finished)
+    round_ = session.latest_round()
+    assert round_.status == "finished"
+    assert round_.events() == run
+    prediction = round_.prediction(only(session))
+    assert prediction.labels.shape == (6, 48, 48)
+    assert set(np.unique(prediction.labels[:])) <= {0, 2}
+    assert prediction.class_ids == (0, 2)
+    total = prediction.probabilities[:].astype(int).sum(axis=0)
+    assert np.abs(total - 255).max() <= 1
+    assert round_.metrics()["steps"] == 4
+
+
+def test_a_round_in_the_worker(session, supervisor):
+    round_ = supervisor.train(session.path, plan())
+    seen = list(supervisor.events(round_))
+    assert isinstance(seen[0], events.Started)
+    assert isinstance(seen[-1], events.Finished)
+    assert round_.status == "finished"
+    assert not round_.control.path.exists()
+
+
+def test_the_shown_plane_is_previewed_while_training(session, supervisor):
+    round_ = supervisor.train(session.path, plan(steps=2000))
+    until(round_, events.StepDone, supervisor)
+    round_.control.show(only(session), 3)
+    event = until(round_, events.PreviewReady, supervisor)
+    assert (event.volume, event.plane) == (only(session), 3)
+    preview = round_.preview(only(session), 3)
+    assert preview["labels"].shape == (48, 48)
+    assert preview["probabilities"].shape == (2, 48, 48)
+    supervisor.stop(round_)
+
+
+def test_pause_and_resume(session, supervisor):
+    round_ = supervisor.train(session.path, plan(steps=2000))
+    until(round_, events.StepDone, supervisor)
+    round_.control.pause()
+    until(round_, events.Paused, supervisor)
+    count = len(round_.events())
+    time.sleep(0.5)
+    assert len(round_.events()) == count
+    round_.control.resume()
+    until(round_, events.Resumed, supervisor)
+    supervisor.stop(round_)
+
+
+def test_stop_is_quick_and_keeps_the_model(session, supervisor):
+    round_ = supervisor.train(session.path, plan(steps=100_000))
+    until(round_, events.StepDone, supervisor)
+    began = time.monotonic()
+    supervisor.stop(round_)
+    assert time.monotonic() - began < 1.0
+    assert round_.status == "stopped"
+    assert round_.has_model
+    run = supervisor.predict(session.path, round_)
+    assert isinstance(list(supervisor.events(run))[-1], events.Finished)
+    assert round_.prediction(only(session)) is not None
+    assert round_.status == "stopped"
+
+
+def test_a_killed_worker_costs_a_round_and_nothing_else(session):
+    supervisor = Supervisor()
+    supervisor.start()
+    round_ = supervisor.train(session.path, plan(steps=100_000))
+    until(round_, events.StepDone, supervisor)
+    os.kill(supervisor.pid, signal.SIGKILL)
+    last = list(supervisor.events(round_))[-1]
+    assert isinstance(last, events.Failed)
+    assert "ended unexpectedly" in last.error
+    assert round_.status == "failed"
+    again = supervisor.train(session.path, plan())
+    assert isinstance(list(supervisor.events(again))[-1], events.Finished)
+    supervisor.kill()
+
+
+def test_a_run_outlives_its_viewer(session):
+    supervisor = Supervisor()
+    supervisor.start()
+    round_ = supervisor.train(session.path, plan(steps=40))
+    pid = supervisor.pid
+    until(round_, events.StepDone, supervisor)
+    supervisor.close()
+    watched_again = Round(round_.path)
+    assert isinstance(list(watched_again.tail())[-1], events.Finished)
+    for _ in range(100):
+        if not os.path.exists(f"/proc/{pid}") or os.waitpid(pid, os.WNOHANG)[0]:
+            break
+        time.sleep(0.05)
+    else:
+        raise AssertionError("the worker is still there")
+
+
+def test_errors_of_the_input_end_the_round_with_a_sentence(session, supervisor):
+    session.add_class("never painted")
+    round_ = supervisor.train(session.path, plan())
+    last = list(supervisor.events(round_))[-1]
+    assert isinstance(last, events.Failed)
+    assert "'never painted'" in last.error
+    assert not last.report
+
+
+def test_internal_errors_leave_a_report(session, monkeypatch):
+    from napari_semiseg.engine import train
+
+    def broken(*args, **kwargs):
+        raise RuntimeError("CUDA error: device-side assert")
+        yield
+
+    monkeypatch.setattr(train, "train", broken)
+    last = list(train_round(session, plan()))[-1]
+    assert isinstance(last, events.Failed)
+    with open(last.report, encoding="utf-8") as file:
+        assert "device-side assert" in file.read()
+
+
+def test_an_abandoned_run_is_recorded_as_such(session):
+    run = train_round(session, plan(steps=1000))
+    for event in run:
+        if isinstance(event, events.StepDone):
+            break
+    run.close()
+    assert session.rounds()[-1].status == "failed"
+
+
+def test_corrected_planes_are_those_that_changed_since(session):
+    list(train_round(session, plan(steps=1)))
+    annotation = session.annotation(only(session))
+    annotation.set_plane(4, np.full((48, 48), 2, np.uint8))
+    volumes, _ = session.training_volumes(since=session.latest_round())
+    assert volumes[0].corrected == frozenset({4})
+    run = list(train_round(session, plan(steps=1)))
+    assert session.rounds()[-1].config["continues"] == 1
+    assert isinstance(run[-1], events.Finished)
+
+
+def test_an_interrupted_round_goes_on_exactly(session):
+    whole = [e.losses for e in train_round(session, plan(steps=6, warm_start=False)) if isinstance(e, events.StepDone)]
+    round_ = create_round(session, plan(steps=6, warm_start=False))
+    from napari_semiseg.session import run as running
+
+    seen = []
+
+    class StopAfterThree:
+        def wish(self):
+            from napari_semiseg.engine.control import Wish
+
+            return Wish(stop=len(seen) >= 3)
+
+    for event in running.run_round(session, round_, control=StopAfterThree()):
+        if isinstance(event, events.StepDone):
+            seen.append(event.losses)
+    rest = [e.losses for e in running.run_round(session, round_) if isinstance(e, events.StepDone)]
+    assert seen + rest == whole
+
+
+def test_a_watcher_survives_half_a_line(session):
+    round_ = create_round(session, plan())
+    round_.claim()
+    lines = [events.Notice(text="one").to_json(), events.Notice(text="two").to_json()]
+    found = []
+    watcher = threading.Thread(target=lambda: found.extend(round_.tail()))
+    watcher.start()
+    with (round_.path / "events.jsonl").open("a") as file:
+        for text in (lines[0] + "\n" + lines[1][:10], lines[1][10:] + "\n", "{broken\n"):
+            file.write(text)
+            file.flush()
+            time.sleep(0.12)
+        file.write(events.Finished(reason="budget", steps=1, seconds=1.0).to_json() + "\n")
+    watcher.join(timeout=5)
+    assert [type(e).__name__ for e in found] == ["Notice", "Notice", "Finished"]
+
+
+def test_a_half_written_prediction_is_none(session):
+    from napari_semiseg.session.predictions import StoringWriter
+
+    round_ = create_round(session, plan())
+    writer = StoringWriter(round_.prediction_path("heart"), (6, 48, 48), (0, 2), False)
+    assert round_.prediction("heart") is None
+    writer.close(complete=False)
+    assert round_.prediction("heart") is None
+    assert not list(round_.prediction_path("heart").parent.iterdir())
+
+
+def test_masks_are_exported_with_the_geometry_of_the_image(session, image, tmp_path):
+    import nibabel as nib
+
+    with pytest.raises(InputError, match="no prediction yet"):
+        export_masks(session, tmp_path / "out")
+    list(train_round(session, plan()))
+    for format in ("nii.gz", "nrrd", "mha", "tif"):
+        (written,) = export_masks(session, tmp_path / "out", format=format)
+        assert written.name == f"heart.{format}"
+        again = io.read_mask(written, session.volumes[only(session)].geometry) if format != "tif" else None
+        if again is not None:
+            said = session.annotation(only(session)).resolved()
+            assert np.array_equal(again[[1, 4]], said[[1, 4]])
+    source, mask = nib.load(image), nib.load(tmp_path / "out" / "heart.nii.gz")
+    assert np.array_equal(source.affine, mask.affine)
+    for key in ("sform_code", "qform_code", "pixdim", "xyzt_units"):
+        assert np.array_equal(source.header[key], mask.header[key]), key
+    with pytest.raises(InputError, match="choose one of"):
+        export_masks(session, tmp_path, format="bmp")
+
+
+def test_a_model_is_exported_and_loads(session, tmp_path):
+    from napari_semiseg.engine.model import Model
+
+    with pytest.raises(InputError, match="no trained round"):
+        export_model(session, tmp_path / "m")
+    list(train_round(session, plan(steps=1)))
+    export_model(session, tmp_path / "heart.safetensors")
+    model = Model.load(tmp_path / "heart.safetensors")
+    assert model.class_names[2] == "cavity"
+
+
+def test_accepting_a_slice_makes_it_complete_and_keeps_strokes(session):
+    list(train_round(session, plan(steps=1)))
+    annotation = session.annotation(only(session))
+    strokes = np.full((48, 48), 255, np.uint8)
+    strokes[:4] = 0
+    annotation.set_plane(2, strokes)
+    accept_prediction(session, only(session), 2)
+    assert str(annotation.states[2]) == "complete"
+    assert (annotation.said[2, :4] == 0).all()
+
+
+def test_several_volumes_train_together(session, tmp_path, supervisor):
+    other = session.add_volume(write_image(tmp_path / "second.nii.gz", seed=3, planes=4, side=40)).id
+    round_ = supervisor.train(session.path, plan())
+    ready = [e.volume for e in supervisor.events(round_) if isinstance(e, events.PredictionReady)]
+    assert set(ready) == {only(session), other}
+    assert Session.open(session.path).latest_round().prediction(other).labels.shape == (4, 40, 40)
+
+
+def test_the_record_of_a_round_is_plain_json(session):
+    list(train_round(session, plan(steps=1)))
+    round_ = session.latest_round()
+    for file in ("config.json", "metrics.json", "model.json", "state.json"):
+        json.loads((round_.path / file).read_text())
