@@ -160,7 +160,9 @@ def test_itk_formats(tmp_path, name, compress, dtype):
         np.testing.assert_allclose(ras[:3], lps * (-1, -1, 1), atol=1e-9)
 
 
-@pytest.mark.parametrize(("encoding", "space"), [("ascii", "left-posterior-superior"), ("raw", "right-anterior-superior")])
+@pytest.mark.parametrize(
+    ("encoding", "space"), [("ascii", "left-posterior-superior"), ("raw", "right-anterior-superior")]
+)
 def test_hand_written_nrrd(tmp_path, encoding, space):
     array = blob((4, 3, 2), np.int16)
     header = (
@@ -338,6 +340,8 @@ def test_reading_imports_neither_torch_nor_qt(tmp_path):
         "import sys; from napari_semiseg.io import read_volume; read_volume(sys.argv[1]);"
         "print([m for m in ('torch', 'napari', 'qtpy', 'PyQt6') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.nii")], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "a.nii")], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"
     assert done.stderr == ""

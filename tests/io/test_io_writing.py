@@ -85,7 +85,9 @@ def test_nifti_header_is_the_inputs_own(tmp_path):
     slope, intercept = written.get_slope_inter()
     assert slope in (None, 1.0)
     assert intercept in (None, 0.0)
-    np.testing.assert_array_equal(nibabel.load(tmp_path / "out.nii.gz").affine, nibabel.load(tmp_path / "in.nii").affine)
+    np.testing.assert_array_equal(
+        nibabel.load(tmp_path / "out.nii.gz").affine, nibabel.load(tmp_path / "in.nii").affine
+    )
 
 
 @pytest.mark.parametrize("kind", [nibabel.Nifti2Image, nibabel.Nifti1Pair])
@@ -159,8 +161,12 @@ def test_tiff_pages_are_planes_with_resolution(tmp_path):
     write_mask(tmp_path / "m.tif", labels, geometry, NAMES)
     with tifffile.TiffFile(tmp_path / "m.tif") as tiff:
         np.testing.assert_array_equal(tiff.asarray(), labels)
-        assert tiff.pages[0].tags["XResolution"].value[0] / tiff.pages[0].tags["XResolution"].value[1] == pytest.approx(20)
-        assert tiff.pages[0].tags["YResolution"].value[0] / tiff.pages[0].tags["YResolution"].value[1] == pytest.approx(40)
+        assert tiff.pages[0].tags["XResolution"].value[0] / tiff.pages[0].tags["XResolution"].value[1] == pytest.approx(
+            20
+        )
+        assert tiff.pages[0].tags["YResolution"].value[0] / tiff.pages[0].tags["YResolution"].value[1] == pytest.approx(
+            40
+        )
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -198,7 +204,9 @@ def test_sheared_planes(tmp_path):
     geometry = Geometry.from_affine("dicom", (4, 5, 6), affine)
     labels = _labels(geometry.shape)
     for suffix in (".nii.gz", ".nrrd"):
-        np.testing.assert_array_equal(read_mask(write_mask(tmp_path / f"m{suffix}", labels, geometry, {}), geometry), labels)
+        np.testing.assert_array_equal(
+            read_mask(write_mask(tmp_path / f"m{suffix}", labels, geometry, {}), geometry), labels
+        )
     with pytest.raises(InputError, match="sheared"):
         write_mask(tmp_path / "m.mha", labels, geometry, {})
 
@@ -223,7 +231,11 @@ def test_a_really_full_disk():
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("this system has no /dev/full")
-    with pytest.raises(StorageError, match="disk is full"), atomic_module.storing(full), full.open("wb", buffering=0) as file:
+    with (
+        pytest.raises(StorageError, match="disk is full"),
+        atomic_module.storing(full),
+        full.open("wb", buffering=0) as file,
+    ):
         file.write(b"x")
 
 

@@ -166,17 +166,21 @@ def _unreadable_beside(path: Path, found: Scan, chosen: Series, files: int) -> l
 
 
 def _planes(path: Path, series: Series) -> tuple[list[Slice], list[str]]:
-    """Return every plane once; a second file of the same instance is left out."""
+    """Return every plane once; a second file of the same instance is left out.
+
+    Careless anonymisers give all slices one instance UID, so the position must be the same as well.
+    """
     notes: list[str] = []
-    seen: dict[str, Path] = {}
+    seen: dict[tuple[str, str], Path] = {}
     planes: list[Slice] = []
     # The file that was asked for comes first, so that it is the one kept of two copies.
     for file in sorted(series.headers, key=lambda f: f != path):
-        uid = text(series.headers[file], "SOPInstanceUID")
-        if uid and uid in seen:
-            notes.append(f"'{file.name}' is a copy of '{seen[uid].name}' and was left out.")
+        header = series.headers[file]
+        instance = text(header, "SOPInstanceUID"), text(header, "ImagePositionPatient")
+        if instance[0] and instance in seen:
+            notes.append(f"'{file.name}' is a copy of '{seen[instance].name}' and was left out.")
             continue
-        seen[uid] = file
+        seen[instance] = file
         planes += slices(file, series.headers[file], lone=len(series.headers) == 1)
     return planes, notes
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ def read_tiff(path: Path) -> RawImage:
     if own is not None:
         affine, header["oriented"] = np.array(own["affine"], float), bool(own["oriented"])
     else:
-        affine = _upright(Geometry.from_spacing((planes, rows, columns), spacing).affine)
+        affine = Geometry.from_spacing((planes, rows, columns), spacing).affine
     return RawImage(
         format="tiff",
         shape=(columns, rows, planes),
@@ -88,11 +89,6 @@ def read_tiff(path: Path) -> RawImage:
         notes=notes,
         files=[path],
     )
-
-
-def _upright(affine: np.ndarray) -> np.ndarray:
-    """Turn the affine of (plane, row, column) indices into that of the file order (column, row, plane)."""
-    return affine[:, [2, 1, 0, 3]]
 
 
 def _loader(volumes: np.ndarray) -> Callable[[int], np.ndarray]:
@@ -123,6 +119,9 @@ def _as_volumes(array: np.ndarray, axes: str) -> np.ndarray:
 def _check_complete(path: Path, tiff: Any, series: Any) -> None:
     """Find strips that are missing or lie behind the end of the file; tifffile reads those as zeros."""
     size = path.stat().st_size
+    promised = int((tiff.imagej_metadata or {}).get("images", 1))
+    if not _chain_is_whole(tiff, size) or promised > math.prod(series.shape) // math.prod(series.keyframe.shape[-2:]):
+        raise InputError(f"'{path}' is cut short: its last pages are missing. Copy or export it again.")
     for page in series.pages:
         if page is None:
             raise InputError(f"'{path}' lacks some of its pages; copy or export it again.")
@@ -139,6 +138,29 @@ def _check_complete(path: Path, tiff: Any, series: Any) -> None:
             raise InputError(f"'{path}' is cut short: {needed} bytes of voxels are needed. Copy or export it again.")
     if first.compression == 1 and sum(first.databytecounts) < math.prod(first.shape) * (first.bitspersample / 8):
         raise InputError(f"'{path}' is cut short: page {first.index} has too few bytes. Copy or export it again.")
+
+
+def _chain_is_whole(tiff: Any, size: int) -> bool:
+    """Tell whether every page directory points to another within the file, or says that it is the last.
+
+    tifffile stops at a broken link and shows the pages before it.
+    """
+    layout, handle = tiff.tiff, tiff.filehandle
+    offset_at, seen = layout.offsetsize if layout.is_bigtiff else 4, set()
+    while True:
+        handle.seek(offset_at)
+        link = handle.read(layout.offsetsize)
+        if len(link) < layout.offsetsize:
+            return False
+        (offset,) = struct.unpack(layout.offsetformat, link)
+        if offset == 0:
+            return True
+        if offset in seen or offset + layout.tagnosize > size:
+            return False
+        seen.add(offset)
+        handle.seek(offset)
+        (tags,) = struct.unpack(layout.tagnoformat, handle.read(layout.tagnosize))
+        offset_at = offset + layout.tagnosize + tags * layout.tagsize
 
 
 def _own_description(tiff: Any) -> dict[str, Any] | None:
