@@ -205,7 +205,7 @@ def predict(
     from napari_semiseg.session.export import file_stems
 
     session = source if isinstance(source, Session) else None
-    if session is None and Path(source).is_dir() and (Path(source) / "session.json").exists():
+    if not isinstance(source, Session) and (Path(source) / "session.json").exists():
         session = Session.open(Path(source))
     if session is not None:
         last = session.latest_round()
@@ -213,6 +213,7 @@ def predict(
             raise InputError(f"The session {session.path} has no trained round yet; train it first.")
         model_path: Path = last.path
     else:
+        assert not isinstance(source, Session)
         model_path = Path(source)
     model = Model.load(model_path, choose_device(device))
     volumes: list[Volume]
@@ -300,10 +301,13 @@ def export(
     model : bool
         Also write ``model.safetensors`` and ``model.json``.
     """
+    from typing import cast
+
+    from napari_semiseg.session.export import Source as Part
     from napari_semiseg.session.export import export_masks, export_model
 
     opened = _opened(session)
-    written = export_masks(opened, Path(out), format=format, source=source)
+    written = export_masks(opened, Path(out), format=format, source=cast(Part, source))
     if model:
         export_model(opened, Path(out))
     return written

@@ -215,7 +215,7 @@ def test_another_method_starts_afresh_and_says_so(make_discs, tmp_path):
     ("change", "sentence"),
     [
         (lambda v: v.labels.fill(255), "No slice is labelled"),
-        (lambda v: v.labels.__setitem__(v.labels == 1, 0), "No voxel of class 7"),
+        (lambda v: v.labels.__setitem__(v.labels == 1, 0), "Nothing is painted of 'class 7'"),
         (lambda v: v.labels.__setitem__(v.labels == 0, 255), "Nothing is labelled as background"),
     ],
 )

@@ -75,7 +75,7 @@ class Batch:
             if isinstance(value := getattr(self, entry.name), Tensor)
         }
         extras = {name: value.to(device, non_blocking=True) for name, value in self.extras.items()}
-        return dataclasses.replace(self, **moved, extras=extras)
+        return dataclasses.replace(self, **moved, extras=extras)  # type: ignore[arg-type]
 
 
 class PlaneSampler:
@@ -156,7 +156,7 @@ class PlaneSampler:
 
     def state(self) -> dict[str, Any]:
         """Return the generator's state, JSON-able, for exact resume."""
-        return self.rng.bit_generator.state
+        return dict(self.rng.bit_generator.state)
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a state that `state` returned."""
@@ -182,11 +182,10 @@ class PlaneSampler:
             candidates = self._shared_centres
         if len(candidates) and self.rng.random() < _FOREGROUND_SHARE:
             row, column = candidates[self.rng.integers(len(candidates))]
-            jitter = self.rng.uniform(-self.crop / 4, self.crop / 4, size=2)
-            place = (row + jitter[0], column + jitter[1])
+            row, column = np.array([row, column]) + self.rng.uniform(-self.crop / 4, self.crop / 4, size=2)
         else:
-            place = tuple(self.rng.uniform(0, size - 1) for size in shape)
-        return tuple(self._hold(x, size) for x, size in zip(place, shape, strict=True))  # type: ignore[return-value]
+            row, column = (self.rng.uniform(0, size - 1) for size in shape)
+        return self._hold(row, shape[0]), self._hold(column, shape[1])
 
     def _hold(self, centre: float, size: int) -> float:
         """Keep the crop within the plane where it fits, else centre it."""

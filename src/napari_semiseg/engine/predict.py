@@ -83,7 +83,8 @@ def predict_planes(
             logits = model.method.predictors(model.networks, image)
         # Networks without a share in the prediction still count in the disagreement.
         probabilities = [logit.float().softmax(dim=1) for logit in logits]
-        mean = sum(p * share for p, share in zip(probabilities, model.method.shares(), strict=True))
+        weighted = [p * share for p, share in zip(probabilities, model.method.shares(), strict=True)]
+        mean = torch.stack(weighted).sum(dim=0)
         disagreement = None
         if len(probabilities) > 1:
             disagreement = 0.5 * (probabilities[0] - probabilities[1]).abs().sum(dim=1, keepdim=True)

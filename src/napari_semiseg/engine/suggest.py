@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -129,5 +129,5 @@ def _reason(
 
 
 def _most_uncertain_class(labels: np.ndarray, entropy: np.ndarray) -> int:
-    sums: Sequence[float] = np.bincount(labels.ravel(), weights=entropy.ravel().astype(float), minlength=2)
+    sums = np.bincount(labels.ravel(), weights=entropy.ravel().astype(float), minlength=2)
     return 1 + int(np.argmax(sums[1:]))

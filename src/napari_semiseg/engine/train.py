@@ -5,19 +5,18 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import torch
-from pydantic import ValidationError
 
-from napari_semiseg import methods
 from napari_semiseg.data.intensity import IntensityRule
 from napari_semiseg.data.sampling import PlaneSampler
 from napari_semiseg.data.volumes import TrainingVolume
-from napari_semiseg.data.working import WorkingGrid, WorkingVolume, to_working
+from napari_semiseg.data.working import WorkingGrid, to_working
 from napari_semiseg.engine import events
-from napari_semiseg.engine.auto import choose_method
+from napari_semiseg.engine.agreement import agreement
+from napari_semiseg.engine.auto import method_of
 from napari_semiseg.engine.budget import Budget
+from napari_semiseg.engine.checks import check
 from napari_semiseg.engine.control import Control, LocalControl, Wish
 from napari_semiseg.engine.device import choose_device, choose_precision, choose_threads, is_small
 from napari_semiseg.engine.events import Event
@@ -27,7 +26,6 @@ from napari_semiseg.engine.optimisation import Optimisation
 from napari_semiseg.engine.plan import Plan
 from napari_semiseg.engine.predict import predict_planes, predict_volume
 from napari_semiseg.errors import InputError
-from napari_semiseg.methods import Method
 
 _PREVIEW_EVERY = 5.0  # s; the panel promises a fresh plane at least every 10 s
 _CHECKPOINT_EVERY = 20.0  # s; a killed run loses at most this much learning
@@ -93,12 +91,12 @@ class _Run:
         control: Control,
         keeper: Keeper,
     ) -> None:
-        check(volumes, class_ids)
+        check(volumes, class_ids, class_names)
         self.volumes, self.class_ids, self.plan, self.control, self.keeper = volumes, class_ids, plan, control, keeper
         torch.set_num_threads(choose_threads(plan.threads))
         self.device = choose_device(plan.device)
         self.dtype = choose_precision(plan.precision, self.device)
-        self.method, self.reason = _method(plan, volumes, len(class_ids), self.device)
+        self.method, self.reason = method_of(plan, volumes, len(class_ids), small=is_small(self.device))
         torch.manual_seed(plan.seed)
         grid = WorkingGrid.of(volumes, self.method.longest_side)
         rule = IntensityRule.of(volumes)
@@ -115,11 +113,13 @@ class _Run:
         warm = start is not None and resume is None
         notices = []
         if start is not None:
-            refusal = self.model.adopt(start) if warm else self._continue(start)
-            if refusal:
+            refusal = self.model.adopt(start) if warm else None
+            if resume is not None:
+                self.model = dataclasses.replace(start, method=self.method)
+            elif refusal is not None:
                 warm = False
                 notices.append(f"This round starts afresh, because {refusal}.")
-            elif warm:
+            else:
                 # The grid and intensity scale are part of what the weights know.
                 self.model = dataclasses.replace(self.model, grid=start.grid, rule=start.rule)
         working = to_working(self.volumes, self.model.grid, self.model.rule)
@@ -131,7 +131,7 @@ class _Run:
         self.by_id = {volume.id: (volume, source) for volume, source in zip(self.working, self.volumes, strict=True)}
         self.sampler = self._sampler(self.method.labelled_batch, self.method.unlabelled_batch)
         # Convolutions are up to 1.4 times faster in this memory order, on CPUs and GPUs alike.
-        self.model.networks.to(self.device, memory_format=torch.channels_last)
+        self.model.networks.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimisation = Optimisation(self.method, self.model.networks, self.dtype, warm=warm)
         if resume is not None:
             record = self.optimisation.restore(resume)
@@ -158,7 +158,7 @@ class _Run:
         if self.method.uses_unlabelled and not self.sampler.unlabelled_planes:
             yield events.Notice(text="Every slice is labelled, so the terms for unlabelled slices are off.")
         if warm:
-            self._baseline = self._agreement()
+            self._baseline = agreement(self.model, self.working, self.dtype)
 
     def learn(self) -> Iterator[Event]:
         while not self.budget.is_spent:
@@ -184,10 +184,6 @@ class _Run:
             steps=self.optimisation.steps,
             seconds=self.budget.spent,
         )
-
-    def _continue(self, start: Model) -> None:
-        """Take over the interrupted model as it is."""
-        self.model = dataclasses.replace(start, method=self.method)
 
     def _sampler(self, labelled: int, unlabelled: int) -> PlaneSampler:
         return PlaneSampler(
@@ -286,15 +282,11 @@ class _Run:
         for volume in self.volumes:
             yield from predict_to_keeper(self.model, volume, self.keeper, self.control, self.dtype)
 
-    def _agreement(self) -> float | None:
-        """Return the mean Dice of the present networks on labelled planes that were not corrected."""
-        return _agreement(self.model, self.working, self.dtype)
-
     def _judge(self) -> Iterator[Event]:
         """Tell when a warm start got worse where it had been right (methods.md 12-H); both rounds are kept."""
         if self._baseline is None:
             return
-        now = self._agreement()
+        now = agreement(self.model, self.working, self.dtype)
         if now is not None and now < self._baseline - 0.02:
             yield events.Notice(
                 text=f"On slices that were not corrected the mean Dice fell from {self._baseline:.2f} to {now:.2f}; "
@@ -324,75 +316,9 @@ def predict_to_keeper(
     yield events.PredictionReady(volume=volume.id, mean_entropy=total / count / 255)
 
 
-def check(volumes: Sequence[TrainingVolume], class_ids: Sequence[int]) -> None:
-    """Refuse what cannot be trained with.
-
-    Raises
-    ------
-    InputError
-        Without volumes, without any labelled voxel, with fewer than two classes, or with a class nobody painted.
-    """
-    if not volumes:
-        raise InputError("There is no volume to train on; add one to the session.")
-    if len(class_ids) < 2:
-        raise InputError("Training needs at least one class besides background; paint a structure first.")
-    counts = sum(torch.stack([torch.bincount(_flat(v), minlength=256) for v in volumes]))
-    if int(counts[:255].sum()) == 0:
-        raise InputError("No slice is labelled yet; label one slice, then train.")
-    missing = [str(class_ids[i]) for i in range(1, len(class_ids)) if counts[i] == 0]
-    if missing:
-        raise InputError(
-            f"No voxel of class {', '.join(missing)} is painted; paint it on a labelled slice or remove the class."
-        )
-    if counts[0] == 0:
-        raise InputError(
-            "Nothing is labelled as background; complete a slice or add background strokes, so that the networks "
-            "learn where the structures end."
-        )
-
-
-def _flat(volume: TrainingVolume) -> torch.Tensor:
-    return torch.from_numpy(volume.labels.reshape(-1))
-
-
-def _method(plan: Plan, volumes: Sequence[TrainingVolume], classes: int, device: torch.device) -> tuple[Method, str]:
-    """Return the method of a plan and why it was taken."""
-    small = is_small(device)
-    name, settings, reason = plan.method, {}, f"{plan.method} was asked for"
-    if name == "auto":
-        name, settings, reason = choose_method(volumes, classes, small=small)
-    kind = methods.get(name)
-    try:
-        return kind.preset(plan.preset, small=small, **{**settings, **plan.settings}), reason
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
-        valid = ", ".join(kind.model_fields)
-        raise InputError(
-            f"The setting {field!r} of {name} cannot be {first['input']!r}: {first['msg']}. Its settings are {valid}."
-        ) from None
-
-
 def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     if device.type == "cpu":
         return f"cpu ({torch.get_num_threads()} threads)"
     return str(device)
-
-
-def _agreement(model: Model, working: Sequence[WorkingVolume], dtype: torch.dtype) -> Any:
-    scores: list[float] = []
-    index = {class_id: i for i, class_id in enumerate(model.class_ids)}
-    for volume in working:
-        planes = [int(p) for p in torch.nonzero(volume.said() > 0)[:, 0] if int(p) not in volume.corrected]
-        for p in planes[:8]:
-            shape = (volume.image.shape[1], volume.image.shape[2])
-            predicted = predict_planes(model, volume.image, [p], shape, dtype).labels[0]
-            truth = volume.labels[p].numpy()
-            for class_id in model.class_ids[1:]:
-                a = (predicted == class_id) & (truth != 255)
-                b = truth == index[class_id]
-                if b.any():
-                    scores.append(2 * float((a & b).sum()) / float(a.sum() + b.sum()))
-    return sum(scores) / len(scores) if scores else None

@@ -19,7 +19,7 @@ _OWN = (Supervised, CrossTeaching, BoundaryContrast, CertaintyContrast)
 
 @cache
 def _registry() -> dict[str, type[Method]]:
-    found = {method.name: method for method in _OWN}
+    found: dict[str, type[Method]] = {method.name: method for method in _OWN}
     for entry in entry_points(group="napari_semiseg.methods"):
         method = entry.load()
         found.setdefault(method.name, method)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from pydantic import Field
@@ -52,7 +52,7 @@ class BoundaryContrast(Method):
         weight = batch.weight[:, None, None].expand(batch.label.shape)
         losses = {"supervised": cross_entropy(output.logits, batch.label, weight)}
         if self.contrast > 0:
-            heads = networks["heads"]
+            heads = [cast(nn.Linear, head) for head in cast(nn.ModuleList, networks["heads"])]
             height, width = batch.label.shape[1:]
             with torch.autocast(batch.image.device.type, enabled=False):
                 losses["boundary contrast"] = self.contrast * boundary_contrast(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from pydantic import Field, field_validator
@@ -14,7 +14,7 @@ from napari_semiseg.data.sampling import Batch
 from napari_semiseg.losses import certainty_contrast as cc
 from napari_semiseg.methods.base import Rate, Setup
 from napari_semiseg.methods.cross_teaching import CrossTeaching
-from napari_semiseg.networks import NetworkOutput
+from napari_semiseg.networks import Network, NetworkOutput
 
 _WIDTH = 128  # channels of the projected features
 _SCALE_NAMES = {1: "full", 4: "1/4", 8: "1/8"}
@@ -74,7 +74,10 @@ class CertaintyContrast(CrossTeaching):
         """Build the networks, their projectors and the memory banks."""
         built = super().networks(setup)
         for scale in self.scales:
-            channels = {name: built[name].feature_channels[_SCALE_NAMES[scale]] for name in ("cnn", "transformer")}
+            channels = {
+                name: cast(Network, built[name]).feature_channels[_SCALE_NAMES[scale]]
+                for name in ("cnn", "transformer")
+            }
             built[f"projectors{scale}"] = Projectors(channels)
             dtype = torch.float16 if setup.small else torch.float32
             built[f"bank{scale}"] = cc.NegativeBank(setup.classes, _WIDTH, self.bank, dtype)
@@ -108,7 +111,7 @@ class CertaintyContrast(CrossTeaching):
                     features,
                     seen[other],
                     threshold,
-                    networks[f"bank{scale}"],
+                    cast(cc.NegativeBank, networks[f"bank{scale}"]),
                     confidence=self.confidence,
                     r_high=cc.default_r_high(probabilities[name].shape[1]),
                     anchors=self.anchors,
@@ -124,7 +127,7 @@ class CertaintyContrast(CrossTeaching):
     def after_warm_start(self, networks: nn.ModuleDict) -> None:
         """Flush the banks."""
         for scale in self.scales:
-            networks[f"bank{scale}"].clear()
+            cast(cc.NegativeBank, networks[f"bank{scale}"]).clear()
 
 
 def _shrink(values: Tensor, size: torch.Size) -> Tensor:

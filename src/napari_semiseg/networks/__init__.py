@@ -7,20 +7,18 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
 
-from torch import nn
-
 from napari_semiseg.errors import InputError
 from napari_semiseg.networks.cs_unet import CSUnet
-from napari_semiseg.networks.output import NetworkOutput
+from napari_semiseg.networks.output import Network, NetworkOutput
 from napari_semiseg.networks.unet import UNet
 
-__all__ = ["NetworkOutput", "build", "names"]
+__all__ = ["Network", "NetworkOutput", "build", "names"]
 
-_OWN: dict[str, Callable[..., nn.Module]] = {"unet16": UNet, "cs_unet": CSUnet}
+_OWN: dict[str, Callable[..., Network]] = {"unet16": UNet, "cs_unet": CSUnet}
 
 
 @cache
-def _registry() -> dict[str, Callable[..., nn.Module]]:
+def _registry() -> dict[str, Callable[..., Network]]:
     others = {entry.name: entry.load() for entry in entry_points(group="napari_semiseg.networks")}
     return {**others, **_OWN}
 
@@ -30,7 +28,7 @@ def names() -> list[str]:
     return list(_registry())
 
 
-def build(name: str, in_channels: int, classes: int, **options: Any) -> nn.Module:
+def build(name: str, in_channels: int, classes: int, **options: Any) -> Network:
     """Build a network; it takes images (B, in_channels, H, W) of any size and returns a `NetworkOutput`.
 
     Raises

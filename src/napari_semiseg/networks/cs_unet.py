@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from napari_semiseg.networks.output import NetworkOutput
+from napari_semiseg.networks.output import Network, NetworkOutput
 from napari_semiseg.networks.padding import crop_back, pad_to_multiple
 
 _OTHER_REGION = -1e4  # score between a token and one of another region: softmax mass below 1e-20
@@ -234,7 +234,7 @@ class Skip(nn.Sequential):
         )
 
 
-class CSUnet(nn.Module):
+class CSUnet(Network):
     """CS-Unet, trained from scratch, for images of any size.
 
     Parameters

@@ -1,10 +1,10 @@
-"""What every network returns."""
+"""What every network is and returns."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -22,3 +22,15 @@ class NetworkOutput:
 
     logits: Tensor
     features: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Network(nn.Module):
+    """A segmentation network: images (B, in_channels, H, W) of any size in, `NetworkOutput` out.
+
+    Attributes
+    ----------
+    feature_channels : dict of str to int
+        Channels of each entry of the output's features.
+    """
+
+    feature_channels: dict[str, int]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_semiseg.errors import InputError
-from napari_semiseg.networks.output import NetworkOutput
+from napari_semiseg.networks.output import Network, NetworkOutput
 from napari_semiseg.networks.padding import crop_back, pad_to_multiple
 
 _NORMS: dict[str, Callable[[int], nn.Module]] = {
@@ -47,7 +47,7 @@ class UpBlock(nn.Module):
         return self.block(torch.cat([skip, self.enlarge(self.reduce(x))], dim=1))
 
 
-class UNet(nn.Module):
+class UNet(Network):
     """U-Net16: five levels of 16 to 256 channels.
 
     Parameters

@@ -123,7 +123,6 @@ def _train(session: Session, round_: Round, control: Control) -> Iterator[Event]
     plan = Plan.model_validate(config["plan"])
     earlier = _earlier(session, config.get("continues"))
     volumes, class_ids = session.training_volumes(since=earlier)
-    _refuse_unpainted(session, class_ids, volumes)
     yield from _warnings(session)
     resume = round_.state_files() if round_.has_model else None
     start = Model.load(round_.path) if resume else Model.load(earlier.path) if earlier is not None else None
@@ -160,16 +159,6 @@ def _predict(session: Session, round_: Round, control: Control) -> Iterator[Even
 
 def _earlier(session: Session, number: int | None) -> Round | None:
     return next((r for r in session.rounds() if r.number == number and r.has_model), None)
-
-
-def _refuse_unpainted(session: Session, class_ids: tuple[int, ...], volumes: list[TrainingVolume]) -> None:
-    """Refuse classes that nobody painted, by name (methods.md 12-C)."""
-    used = {int(i) for v in volumes for i in set(v.labels[v.labelled_planes()].ravel().tolist())}
-    names = {c.id: c.name for c in session.classes}
-    missing = [names[class_id] for index, class_id in enumerate(class_ids) if index and index not in used]
-    if missing and len(missing) < len(names):
-        listed = ", ".join(repr(name) for name in missing)
-        raise InputError(f"Nothing is painted of {listed} on any annotated slice; paint it or remove the class.")
 
 
 def _warnings(session: Session) -> Iterator[Event]:

@@ -1,0 +1,43 @@
+"""What a run refuses before it begins (methods.md 12-A, 12-C)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from napari_semiseg.data.volumes import UNSAID, TrainingVolume
+from napari_semiseg.errors import InputError
+
+
+def check(volumes: Sequence[TrainingVolume], class_ids: Sequence[int], class_names: Mapping[int, str]) -> None:
+    """Refuse what cannot be trained with.
+
+    Parameters
+    ----------
+    volumes : sequence of TrainingVolume
+    class_ids : sequence of int
+        Class id of each class index.
+    class_names : mapping of int to str
+
+    Raises
+    ------
+    InputError
+        Without volumes, without any labelled voxel, with fewer than two classes, or with a class nobody painted.
+    """
+    if not volumes:
+        raise InputError("There is no volume to train on; add one to the session.")
+    if len(class_ids) < 2:
+        raise InputError("Training needs at least one class besides background; paint a structure first.")
+    counts = np.sum([np.bincount(volume.labels.ravel(), minlength=256) for volume in volumes], axis=0)
+    if counts[:UNSAID].sum() == 0:
+        raise InputError("No slice is labelled yet; label one slice, then train.")
+    missing = [class_ids[index] for index in range(1, len(class_ids)) if counts[index] == 0]
+    if missing:
+        listed = ", ".join(repr(class_names.get(i, f"class {i}")) for i in missing)
+        raise InputError(f"Nothing is painted of {listed} on any annotated slice; paint it or remove the class.")
+    if counts[0] == 0:
+        raise InputError(
+            "Nothing is labelled as background; complete a slice or add background strokes, so that the networks "
+            "learn where the structures end."
+        )
