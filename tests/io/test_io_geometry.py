@@ -199,7 +199,7 @@ def test_angles_by_hand():
     [np.diag([0.0, 1, 1, 1]), np.diag([1.0, 1, 1, 2]), np.full((4, 4), np.nan), np.ones((4, 4)), np.eye(3)],
 )
 def test_an_impossible_affine_is_refused(affine):
-    with pytest.raises(InputError, match="affine|spacing"):
+    with pytest.raises(InputError, match=r"affine|spacing"):
         Geometry.from_affine("nifti", (2, 2, 2), affine)
 
 

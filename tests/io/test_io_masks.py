@@ -50,13 +50,13 @@ def test_a_tiff_mask_is_placed_by_page_row_and_column(tmp_path, volume):
     tifffile.imwrite(tmp_path / "m.tif", shown, photometric="minisblack")
     np.testing.assert_array_equal(read_mask(tmp_path / "m.tif", volume.geometry), shown)
     tifffile.imwrite(tmp_path / "n.tif", shown[:-1], photometric="minisblack")
-    with pytest.raises(InputError, match="4 x 6 x 7 .* 5 x 6 x 7"):
+    with pytest.raises(InputError, match=r"4 x 6 x 7 .* 5 x 6 x 7"):
         read_mask(tmp_path / "n.tif", volume.geometry)
 
 
 def test_shape_and_affine_are_named(tmp_path, volume):
     short = save_nifti(tmp_path / "short.nii", _labels()[:, :, :-1])
-    with pytest.raises(InputError, match="7 x 6 x 4.*7 x 6 x 5"):
+    with pytest.raises(InputError, match=r"7 x 6 x 4.*7 x 6 x 5"):
         read_mask(short, volume.geometry)
     moved = OBLIQUE.copy()
     moved[:3, 3] += (3, -3, 3)
@@ -64,7 +64,7 @@ def test_shape_and_affine_are_named(tmp_path, volume):
         read_mask(save_nifti(tmp_path / "moved.nii", _labels(), moved), volume.geometry)
     coarse = OBLIQUE.copy()
     coarse[:3, :3] *= 1.25
-    with pytest.raises(InputError, match="voxels measure 1 x 1.125 x 3.75 mm.*0.8 x 0.9 x 3 mm"):
+    with pytest.raises(InputError, match=r"voxels measure 1 x 1.125 x 3.75 mm.*0.8 x 0.9 x 3 mm"):
         read_mask(save_nifti(tmp_path / "coarse.nii", _labels(), coarse), volume.geometry)
     turned = OBLIQUE.copy()
     turned[:3, :3] = np.diag([0.8, 0.9, 3])
@@ -102,11 +102,11 @@ def test_values_out_of_range(tmp_path, volume):
     large = np.array([0, 200, 500, 600], np.int16)[labels]
     with pytest.raises(InputError, match="200→1, 500→2, 600→3"):
         read_mask(save_nifti(tmp_path / "large.nii", large), volume.geometry)
-    with pytest.raises(InputError, match="negative.*-3"):
+    with pytest.raises(InputError, match=r"negative.*-3"):
         read_mask(save_nifti(tmp_path / "negative.nii", -labels), volume.geometry)
     image = read_volume(save_nifti(tmp_path / "big.nii", blob((20, 20, 5))))
     many = np.arange(2000, dtype=np.int16).reshape(20, 20, 5)
-    with pytest.raises(InputError, match="1999 classes.*at most 254"):
+    with pytest.raises(InputError, match=r"1999 classes.*at most 254"):
         read_mask(save_nifti(tmp_path / "many.nii", many), image.geometry)
 
 
@@ -166,7 +166,7 @@ def test_every_derived_label_of_one_head(shared_data):
         np.testing.assert_array_equal(read_mask(folder / f"{name}.nii.gz", image.geometry), reference, err_msg=name)
     with pytest.raises(InputError, match=r"3\.00, .*3\.00.* mm apart"):
         read_mask(folder / "label_affine_shifted_3mm.nii.gz", image.geometry)
-    with pytest.raises(InputError, match="36 x 52 x 37.*36 x 52 x 38"):
+    with pytest.raises(InputError, match=r"36 x 52 x 37.*36 x 52 x 38"):
         read_mask(folder / "label_one_slice_short.nii.gz", image.geometry)
 
 

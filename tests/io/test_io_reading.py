@@ -256,7 +256,7 @@ class TestNonFinite:
         array = blob(SHAPE).astype(np.float32)
         array[0, 0, 0], array[1, 1, 1], array[2, 2, 2] = np.nan, np.inf, -np.inf
         path = save_nifti(tmp_path / "a.nii", array)
-        with pytest.raises(NonFiniteError, match="1 NaN voxel and 2 infinite voxels.*replaced"):
+        with pytest.raises(NonFiniteError, match=r"1 NaN voxel and 2 infinite voxels.*replaced"):
             read_volume(path)
         volume = read_volume(path, replace_nonfinite=True)
         assert np.isfinite(volume.data).all()

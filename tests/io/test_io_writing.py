@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import tifffile
-from small_files import OBLIQUE, blob, save_dicom, save_itk, save_nifti
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from small_files import OBLIQUE, blob, save_dicom, save_itk, save_nifti
 
 from napari_semiseg.errors import InputError, StorageError
 from napari_semiseg.io import Geometry, read_mask, read_volume, write_map, write_maps, write_mask

@@ -27,10 +27,11 @@ def list_dicom(path: Path) -> list[SeriesInfo]:
     found: list[SeriesInfo] = []
     if path.is_file() and not is_dicom(path):
         return found
-    for series in scan(path).series:
-        frames = sum(int(number(header, "NumberOfFrames") or 1) for header in series.headers.values())
-        folder = next(iter(series.headers)).parent
-        found.append(SeriesInfo(series.uid, series.description, series.modality, frames, folder))
+    with reading(path, "DICOM"):
+        for series in scan(path).series:
+            frames = sum(int(number(header, "NumberOfFrames") or 1) for header in series.headers.values())
+            folder = next(iter(series.headers)).parent
+            found.append(SeriesInfo(series.uid, series.description, series.modality, frames, folder))
     return found
 
 

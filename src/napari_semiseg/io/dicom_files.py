@@ -143,6 +143,7 @@ def scan(path: Path) -> Scan:
             header = read_header(file)
             modality = text(header, "Modality")
             kind = _not_an_image(header, modality)
+            uid, description = text(header, "SeriesInstanceUID") or WITHOUT_UID, text(header, "SeriesDescription")
         except Exception as error:  # pydicom raises nearly anything on damaged files
             found.unreadable[file] = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
             continue
@@ -150,11 +151,10 @@ def scan(path: Path) -> Scan:
             if kind:
                 found.others[file] = kind
             continue
-        uid = text(header, "SeriesInstanceUID") or WITHOUT_UID
         # Without a UID only the folder tells what belongs together.
         key = (uid, str(file.parent) if uid == WITHOUT_UID else "")
         if key not in by_key:
-            by_key[key] = Series(uid, text(header, "SeriesDescription"), modality)
+            by_key[key] = Series(uid, description, modality)
             found.series.append(by_key[key])
         by_key[key].headers[file] = header
     return found
