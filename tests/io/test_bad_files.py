@@ -213,3 +213,18 @@ def test_a_header_that_claims_terabytes(tmp_path):
     header = b"NRRD0004\ntype: float\ndimension: 3\nsizes: 90000 90000 90000\nencoding: raw\n\nabcd"
     (tmp_path / "a.nrrd").write_bytes(header)
     assert "cut short" in _sentence(tmp_path / "a.nrrd")
+
+
+def test_a_gzip_file_of_garbage(tmp_path):
+    path = save_nifti(tmp_path / "a.nii.gz", blob(SHAPE))
+    raw = bytearray(path.read_bytes())
+    raw[3] = 0xFF  # flags that no gzip has
+    path.write_bytes(raw)
+    assert "a.nii.gz" in _sentence(path)
+    assert "a.nii.gz" in _sentence(save_short(path))
+
+
+def save_short(path):
+    """Cut a file within its first bytes."""
+    path.write_bytes(path.read_bytes()[:40])
+    return path

@@ -134,6 +134,13 @@ def scan(path: Path) -> Scan:
     """Group the DICOM files of a folder (and its subfolders), or of the folder of a file, by series."""
     found = Scan()
     by_key: dict[tuple[str, str], Series] = {}
+    with quiet():
+        _sort(path, found, by_key)
+    return found
+
+
+def _sort(path: Path, found: Scan, by_key: dict[tuple[str, str], Series]) -> None:
+    """Put every file under ``path`` where it belongs in ``found``."""
     for file in _candidates(path):
         if not is_dicom(file):
             if file.suffix.lower() in (".dcm", ".ima"):
@@ -157,7 +164,6 @@ def scan(path: Path) -> Scan:
             by_key[key] = Series(uid, description, modality)
             found.series.append(by_key[key])
         by_key[key].headers[file] = header
-    return found
 
 
 def text(header: Any, name: str) -> str:

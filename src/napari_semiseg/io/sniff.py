@@ -73,10 +73,11 @@ def read_head(path: Path) -> tuple[bytes, bool]:
     if not head.startswith(b"\x1f\x8b"):
         return head, False
     try:
-        with gzip.open(path, "rb") as packed:
-            return packed.read(HEAD_BYTES), True
-    except EOFError:
-        return _start_of_gzip(path), True
+        try:
+            with gzip.open(path, "rb") as packed:
+                return packed.read(HEAD_BYTES), True
+        except EOFError:
+            return _start_of_gzip(path), True
     except (OSError, zlib.error) as error:
         raise InputError(f"'{path}' is a damaged gzip file ({error}); copy or export it again.") from error
 

@@ -107,6 +107,9 @@ def check_complete(path: Path, header: TextHeader, encoding: str, skip: int = 0,
             present += file.stat().st_size - offset - max(skip, 0)
         else:
             present += _unpacked_length(file, offset, encoding, limit, needed) - max(skip, 0)
+    if encoding == "zlib" and present > needed:
+        # ITK would decompress into too small a buffer and go on with what is left of it.
+        raise InputError(f"'{path}' holds more voxels than its header says; it is damaged. Copy or export it again.")
     if present < needed:
         raise InputError(
             f"'{path}' is cut short: {needed} bytes of voxels are needed for {' x '.join(map(str, header.sizes))}, "
