@@ -114,15 +114,6 @@ class TestCutShort:
         data.unlink()
         assert "not beside it" in _sentence(path)
 
-    def test_simpleitk_would_not_have_noticed(self, tmp_path):
-        path = save_itk(tmp_path / "a.mha", blob((20, 20, 20)) + 1)
-        path.write_bytes(path.read_bytes()[:-4000])
-        try:
-            array = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
-        except RuntimeError:
-            pytest.skip("this SimpleITK notices by itself")
-        assert (array == 0).any() or array.size == 8000
-
 
 @pytest.mark.parametrize(
     "place", ["../secret.raw", "/etc/passwd", "..\\secret.raw", "C:\\secret.raw", "sub/../../secret.raw"]
@@ -155,15 +146,15 @@ class TestSpacing:
         path.write_bytes(raw)
         assert "every spacing must be above 0" in _sentence(path)
 
-    @pytest.mark.parametrize("value", ["0", "-1", "inf"])
-    @pytest.mark.parametrize("name", ["a.mha", "a.nrrd"])
+    # A negative component of a direction in NRRD is a flip, not a spacing.
+    @pytest.mark.parametrize(
+        ("name", "value"), [("a.mha", "0"), ("a.mha", "-1"), ("a.mha", "inf"), ("a.nrrd", "0"), ("a.nrrd", "inf")]
+    )
     def test_text_headers(self, tmp_path, name, value):
         sitk.WriteImage(sitk.GetImageFromArray(blob((5, 6, 7))), str(tmp_path / name))
         raw = (tmp_path / name).read_bytes()
         if name == "a.mha":
             raw = raw.replace(b"ElementSpacing = 1 1 1", f"ElementSpacing = 1 {value} 1".encode())
-        elif value == "-1":
-            pytest.skip("a negative component of a direction is a flip, not a spacing")
         else:
             raw = raw.replace(b"(0,1,0)", f"(0,{value},0)".encode())
         (tmp_path / name).write_bytes(raw)

@@ -38,15 +38,13 @@ def test_any_file_stands_for_its_series(tmp_path):
         ((1, 0, 0, 0, 1, 0), (0, 0, 2), ["IS", "AP", "RL"]),
         ((1, 0, 0, 0, 1, 0), (0, 0, -2), ["IS", "AP", "RL"]),
         ((0, 1, 0, 0, 0, -1), (2, 0, 0), ["LR", "SI", "AP"]),
-        ((1, 0, 0, 0, 0, -1), (0, 2, 0), ["PA", "SI", "RL"]),
+        ((1, 0, 0, 0, 0, -1), (0, 2, 0), ["AP", "SI", "RL"]),
     ],
 )
 def test_places_agree_with_simpleitk(tmp_path, iop, step, letters):
     save_dicom(tmp_path, ARRAY, iop=iop, step=step)
     volume = read_volume(tmp_path)
-    assert ["".join(pair) for pair in volume.geometry.letters] == letters or volume.geometry.letters[0][::-1] == tuple(
-        letters[0]
-    )
+    assert ["".join(pair) for pair in volume.geometry.letters] == letters
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(tmp_path)))
     image = reader.Execute()
