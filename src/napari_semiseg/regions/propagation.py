@@ -13,11 +13,11 @@ _MARGIN = 12  # pixels around the labelled structures that the random walker see
 
 
 def interpolate_signed_distance(labels: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
-    """Shape-based interpolation: signed distance maps of labelled planes, linearly in between.
+    """Shape-based interpolation: distances to labelled planes' structures, linearly in between.
 
-    Every class, background included, competes with its interpolated distance, so that touching structures leave no
-    gap between them. A structure that one of two neighbouring labelled planes lacks ends halfway (Raya & Udupa 1990,
-    doi:10.1109/42.52951).
+    First structures against background, which is the interpolation of signed distances (Raya & Udupa 1990,
+    doi:10.1109/42.52951), then class against class inside, so that structures that touch leave no gap. A structure
+    that one of two neighbouring labelled planes lacks ends halfway.
 
     Parameters
     ----------
@@ -34,39 +34,45 @@ def interpolate_signed_distance(labels: np.ndarray, spacing: Sequence[float]) ->
     said = labels != UNSAID
     result = np.where(said, labels, 0).astype(np.uint8)
     for below, above in pairwise(np.flatnonzero(said.all(axis=(1, 2)))):
-        if above == below + 1:
+        ends = labels[below], labels[above]
+        structures = np.union1d(*ends)
+        structures = structures[structures > 0]
+        if above == below + 1 or len(structures) == 0:
             continue
-        classes = np.union1d(labels[below], labels[above])
-        ends = [_distances(labels[below] == c, labels[above] == c, spacing[1:]) for c in classes]
-        first, last = (np.stack(maps) for maps in zip(*ends, strict=True))
+        against_background = (
+            _distances(ends[0] > 0, ends[1] > 0, spacing[1:]),
+            _distances(ends[0] == 0, ends[1] == 0, spacing[1:]),
+        )
+        between_classes = [_distances(ends[0] == c, ends[1] == c, spacing[1:]) for c in structures]
         for plane in range(below + 1, above):
-            part = (plane - below) / (above - below)
-            nearest = classes[((1 - part) * first + part * last).argmax(axis=0)]
-            result[plane] = np.where(said[plane], labels[plane], nearest)
+            weights = np.array([above - plane, plane - below]) / (above - below)
+            to_any, to_background = (np.tensordot(weights, pair, 1) for pair in against_background)
+            nearest = structures[np.argmin([np.tensordot(weights, pair, 1) for pair in between_classes], axis=0)]
+            found = np.where(to_any < to_background, nearest, 0)
+            result[plane] = np.where(said[plane], labels[plane], found)
     return result
 
 
-def _distances(below: np.ndarray, above: np.ndarray, spacing: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Signed distances of a structure in two planes, positive inside, in mm.
+def _distances(below: np.ndarray, above: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
+    """Distance to a structure in two planes, 0 inside, in mm, shape (2, rows, columns).
 
-    A plane without it is as far outside as the other plane reaches inside, a plane full of it as far inside as the
-    other reaches outside: so it, or the rest, ends halfway.
+    A plane that lacks it is as far from it as it is deep in the other plane.
     """
-    masks = (below, above)
-    known = [_signed(mask, spacing) if mask.any() and not mask.all() else None for mask in masks]
-    reference = next((distance for distance in known if distance is not None), np.array([-1.0, 1.0]))
-    first, last = (
-        distance if distance is not None else np.full(mask.shape, -(reference.min() if mask.all() else reference.max()))
-        for mask, distance in zip(masks, known, strict=True)
+    return np.stack(
+        [
+            ndimage.distance_transform_edt(~mask, sampling=spacing)
+            if mask.any()
+            else np.full(mask.shape, _depth(other, spacing))
+            for mask, other in ((below, above), (above, below))
+        ]
     )
-    return first, last
 
 
-def _signed(mask: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
-    """Distance to the border of a structure in mm, positive inside."""
-    inside = ndimage.distance_transform_edt(mask, sampling=spacing)
-    outside = ndimage.distance_transform_edt(~mask, sampling=spacing)
-    return inside - outside
+def _depth(mask: np.ndarray, spacing: Sequence[float]) -> float:
+    """Largest distance to the border of a structure, inside it; 1 where it has no border, infinite if there is none."""
+    if not mask.any():
+        return np.inf
+    return 1.0 if mask.all() else float(ndimage.distance_transform_edt(mask, sampling=spacing).max())
 
 
 def random_walker(
@@ -81,7 +87,7 @@ def random_walker(
     labels : ndarray of uint8, same shape
         Class indices 0…C−1, 255 not said.
     spacing : sequence of 3 floats
-        mm; plane, row, column.
+        mm; plane, row, column. Of these only the ratio of rows to columns matters.
     beta : float
         Penalty of intensity differences.
 
@@ -93,8 +99,6 @@ def random_walker(
     probabilities : ndarray of float32, shape (C, planes, rows, columns)
         Sum to 1; 1 for the class of said voxels.
     """
-    from skimage.segmentation import random_walker as walk
-
     said = labels != UNSAID
     classes = int(labels[said].max(initial=0)) + 1
     probabilities = np.zeros((classes, *labels.shape), np.float32)
@@ -110,17 +114,33 @@ def random_walker(
         elif said[part].all():
             within = np.stack([labels[part] == c for c in present])
         else:
-            low, high = np.percentile(image[part], (1, 99))
-            cropped = np.clip((image[part].astype(np.float64) - low) / max(float(high - low), 1e-9), 0, 1)
-            within = walk(
-                cropped, seeds, beta=beta, mode="cg_j", tol=1e-3, spacing=tuple(spacing), return_full_prob=True
-            )
+            within = _walk(image[part], seeds, spacing, beta)
         probabilities[(slice(None), *part)] = 0
         for c, probability in zip(present, within, strict=True):
             probabilities[(c, *part)] = probability
         probabilities[:, said] = np.arange(classes)[:, None] == labels[said]
     result = np.where(said, labels, probabilities.argmax(axis=0)).astype(np.uint8)
     return result, probabilities
+
+
+def _walk(image: np.ndarray, seeds: np.ndarray, spacing: Sequence[float], beta: float) -> np.ndarray:
+    """Probabilities of seeds 1, 2, … where a voxel's seed is 0, shape (seeds, planes, rows, columns)."""
+    from skimage.segmentation import random_walker as walk
+
+    low, high = (float(v) for v in np.percentile(image, (1, 99)))
+    if high > low:
+        image = np.clip((image.astype(np.float64) - low) / (high - low), 0, 1)
+    else:
+        # skimage divides by the standard deviation; without contrast only distances count.
+        image, beta = np.linspace(0, 1, image.size).reshape(image.shape), 0.0
+    # skimage divides differences by the spacing, so that borders between thick planes would be no obstacle: a step from
+    # plane to plane counts like one within the plane.
+    in_plane = min(spacing[1:])
+    steps = (1.0, spacing[1] / in_plane, spacing[2] / in_plane)
+    # The solver stops near enough to the solution for labels, where probabilities may leave 0…1 by a little.
+    found = walk(image, seeds, beta=beta, mode="cg_j", tol=1e-3, spacing=steps, return_full_prob=True, prob_tol=1.0)
+    found = found.clip(0, 1)
+    return found / found.sum(axis=0).clip(min=1e-9)
 
 
 def _box_around_structures(labels: np.ndarray) -> tuple[slice, slice, slice]:
