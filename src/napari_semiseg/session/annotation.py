@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import os
+import hashlib
 import threading
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import zarr
 
-from napari_semiseg.errors import InputError
+from napari_semiseg.errors import InputError, StorageError
+from napari_semiseg.session.chunks import DurableStore
 from napari_semiseg.session.schema import SliceState
 from napari_semiseg.session.storage import read_json, storing, write_json
 
 UNSAID = 255
+SLICES_VERSION = 1
 
 
 def swap_unsaid(array: np.ndarray) -> np.ndarray:
@@ -46,6 +47,8 @@ class Annotation:
         One per plane.
     revisions : list of int
         How often each plane was changed.
+    healed : list of int
+        Planes that were found painted without a state, since a crash came between the two: they are scribbled now.
     """
 
     def __init__(self, folder: Path, shape: tuple[int, int, int], *, read_only: bool = False) -> None:
@@ -54,9 +57,10 @@ class Annotation:
         self.said = np.full(shape, UNSAID, np.uint8)
         self.states = [SliceState.UNLABELLED] * shape[0]
         self.revisions = [0] * shape[0]
+        self.healed: list[int] = []
         self._dirty: set[int] = set()
         self._states_dirty = False
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     @classmethod
     def create(cls, folder: Path, shape: tuple[int, int, int]) -> Annotation:
@@ -65,7 +69,7 @@ class Annotation:
         with storing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             zarr.create_array(
-                folder / "annotation.zarr",
+                DurableStore(folder / "annotation.zarr"),
                 shape=shape,
                 chunks=(1, *shape[1:]),
                 dtype="uint8",
@@ -91,10 +95,12 @@ class Annotation:
             if stored.shape != shape or stored.dtype != np.uint8:
                 raise ValueError(f"shape {stored.shape} instead of {shape}")
             annotation.said[:] = stored[:]
-        except (ValueError, OSError, KeyError, RuntimeError, zarr.errors.BaseZarrError) as error:
+        except (ValueError, TypeError, OSError, KeyError, RuntimeError, zarr.errors.BaseZarrError) as error:
             raise InputError(f"{folder / 'annotation.zarr'} is damaged ({error}); restore it from a backup.") from None
         record = read_json(folder / "slices.json")
         try:
+            if record["schema_version"] > SLICES_VERSION:
+                raise InputError(f"{folder / 'slices.json'} was written by a newer napari-semiseg; update to open it.")
             for key, entry in record["slices"].items():
                 plane = int(key)
                 if not 0 <= plane < shape[0]:
@@ -103,6 +109,10 @@ class Annotation:
                 annotation.revisions[plane] = int(entry["revision"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"{folder / 'slices.json'} is damaged ({error}); restore it from a backup.") from None
+        for plane in np.flatnonzero((annotation.said != UNSAID).any(axis=(1, 2))).tolist():
+            if annotation.revisions[plane] == 0:
+                annotation.set_state(plane, SliceState.SCRIBBLED)
+                annotation.healed.append(plane)
         return annotation
 
     def set_plane(self, plane: int, said: np.ndarray) -> None:
@@ -119,16 +129,18 @@ class Annotation:
 
     def mark_dirty(self, plane: int) -> None:
         """Tell that a plane of `said` was changed in place."""
-        self.revisions[plane] += 1
-        self._dirty.add(plane)
-        self._states_dirty = True
+        with self._lock:
+            self.revisions[plane] += 1
+            self._dirty.add(plane)
+            self._states_dirty = True
 
     def set_state(self, plane: int, state: SliceState) -> None:
         """Change the state of a plane."""
-        if self.states[plane] != state:
-            self.states[plane] = state
-            self.revisions[plane] += 1
-            self._states_dirty = True
+        with self._lock:
+            if self.states[plane] != state:
+                self.states[plane] = state
+                self.revisions[plane] += 1
+                self._states_dirty = True
 
     @property
     def is_dirty(self) -> bool:
@@ -153,23 +165,34 @@ class Annotation:
         with self._lock:
             planes = sorted(self._dirty)
             content = {plane: self.said[plane].copy() for plane in planes}
-        with storing(self.folder / "annotation.zarr"):
-            if planes:
-                stored = zarr.open_array(self.folder / "annotation.zarr", mode="r+")
+        if planes:
+            with storing(self.folder / "annotation.zarr"):
+                stored = self._stored()
                 for plane in planes:
                     stored[plane] = content[plane]
-                    self._flush_chunk(plane)
         with self._lock:
             # A plane painted on while it was being written stays dirty.
             self._dirty -= {plane for plane in planes if np.array_equal(self.said[plane], content[plane])}
-        if self._states_dirty:
+            record = self._record() if self._states_dirty else None
             self._states_dirty = False
+        # The states come last: a plane that a crash leaves without its new state counts for too little, never too much.
+        if record is not None:
             try:
-                write_json(self.folder / "slices.json", self._record())
+                write_json(self.folder / "slices.json", record)
             except BaseException:
                 self._states_dirty = True
                 raise
         return planes
+
+    def _stored(self) -> zarr.Array:
+        place = self.folder / "annotation.zarr"
+        try:
+            return zarr.open_array(DurableStore(place), mode="r+")
+        except (ValueError, KeyError, FileNotFoundError, zarr.errors.BaseZarrError) as error:
+            raise StorageError(
+                f"'{place}' cannot be written: it was removed or damaged while the session was open. Bring the session "
+                "folder back, or save the session elsewhere."
+            ) from error
 
     def resolved(self, planes: slice | int = slice(None)) -> np.ndarray:
         """Return what is said: unpainted voxels of complete and reviewed planes are background.
@@ -197,7 +220,7 @@ class Annotation:
 
     def digest(self, plane: int) -> str:
         """Return a short fingerprint of what a plane says, the same for the same content."""
-        return f"{zlib.crc32(self.resolved(plane).tobytes()):08x}"
+        return hashlib.blake2b(self.resolved(plane).tobytes(), digest_size=8).hexdigest()
 
     def _record(self) -> dict[str, Any]:
         touched = {
@@ -205,11 +228,4 @@ class Annotation:
             for plane, (state, revision) in enumerate(zip(self.states, self.revisions, strict=True))
             if revision or state != SliceState.UNLABELLED
         }
-        return {"schema_version": 1, "slices": touched}
-
-    def _flush_chunk(self, plane: int) -> None:
-        """Flush a plane's chunk to the disk; an empty one has no file."""
-        chunk = self.folder / "annotation.zarr" / "c" / str(plane) / "0" / "0"
-        if chunk.exists():
-            with chunk.open("rb+") as file:
-                os.fsync(file.fileno())
+        return {"schema_version": SLICES_VERSION, "slices": touched}

@@ -44,6 +44,9 @@ class StoredPrediction:
     def open(cls, path: Path) -> StoredPrediction | None:
         """Open a prediction, or return None where there is none or it is damaged."""
         if not path.is_dir():
+            # A crash between the two renames of `StoringWriter.close` leaves the earlier prediction under its old name.
+            path = next(iter(sorted(path.parent.glob(f".{path.name}.*.old"))), path)
+        if not path.is_dir():
             return None
         try:
             group = zarr.open_group(path, mode="r")
@@ -77,6 +80,7 @@ class StoringWriter:
         self.beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
         with storing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            self._remove("partial")  # of a run that was killed
             group = zarr.create_group(self.beside)
             group.attrs["class_ids"] = list(class_ids)
             kinds = ["labels", "entropy", *(["disagreement"] if disagreement else [])]
@@ -107,8 +111,11 @@ class StoringWriter:
             shutil.rmtree(self.beside, ignore_errors=True)
             return
         with storing(self.path):
-            old = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex[:8]}.old")
             if self.path.exists():
-                self.path.rename(old)
+                self.path.rename(self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex[:8]}.old"))
             self.beside.rename(self.path)
-            shutil.rmtree(old, ignore_errors=True)
+        self._remove("old")
+
+    def _remove(self, kind: str) -> None:
+        for folder in self.path.parent.glob(f".{self.path.name}.*.{kind}"):
+            shutil.rmtree(folder, ignore_errors=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import platform
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,72 +14,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_semiseg.engine import events
-from napari_semiseg.engine.control import Wish
 from napari_semiseg.engine.events import Event
 from napari_semiseg.errors import InputError, StorageError
+from napari_semiseg.session.control_file import ControlFile
 from napari_semiseg.session.predictions import StoredPrediction
-from napari_semiseg.session.storage import read_json, write_bytes, write_json
+from napari_semiseg.session.processes import Runner
+from napari_semiseg.session.storage import read_json, storing, write_bytes
 
 if TYPE_CHECKING:
     from napari_semiseg.engine.predict import Maps
 
 _POLL = 0.05  # s between looks at the events file
 _GRACE = 1.0  # s that a process may be gone before a run without a last event counts as failed
-
-
-class ControlFile:
-    """A watcher's wishes for a run, kept in ``control.json``."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._stamp: tuple[int, int] | None = None
-        self._wish = Wish()
-
-    def wish(self) -> Wish:
-        """Return the present wish; costs one look at the file's time stamp."""
-        try:
-            status = self.path.stat()
-        except OSError:
-            return self._wish
-        stamp = (status.st_mtime_ns, status.st_ino)
-        if stamp != self._stamp:
-            with contextlib.suppress(InputError, KeyError, TypeError, ValueError):
-                content = read_json(self.path)
-                show = content["show"]
-                self._wish = Wish(
-                    stop=bool(content["stop"]),
-                    pause=bool(content["pause"]),
-                    show=None if show is None else (str(show[0]), int(show[1])),
-                    predict=int(content["predict"]),
-                )
-                self._stamp = stamp
-        return self._wish
-
-    def stop(self) -> None:
-        """Ask the run to end and keep what was learned."""
-        self._change(stop=True)
-
-    def pause(self) -> None:
-        """Ask the run to wait."""
-        self._change(pause=True)
-
-    def resume(self) -> None:
-        """Ask a waiting run to go on."""
-        self._change(pause=False)
-
-    def show(self, volume: str, plane: int) -> None:
-        """Tell which plane is on the screen; its prediction is refreshed while the run goes on."""
-        if self.wish().show != (volume, plane):
-            self._change(show=(volume, plane))
-
-    def predict(self) -> None:
-        """Ask for a prediction of all volumes now."""
-        self._change(predict=self.wish().predict + 1)
-
-    def _change(self, **changes: Any) -> None:
-        wish = self.wish()
-        content = {"stop": wish.stop, "pause": wish.pause, "show": wish.show, "predict": wish.predict, **changes}
-        write_json(self.path, content)
 
 
 class Round:
@@ -96,20 +42,24 @@ class Round:
     ----------
     path : Path
     control : ControlFile
+    log : Path
+        What native code said on its way out; only worker processes write it.
     """
 
     def __init__(self, path: Path, run: str = "") -> None:
         self.path = path
         self.run = run
         self.control = ControlFile(path / f"{run}control.json")
+        self.log = path / f"{run}worker.log"
         self._events = path / f"{run}events.jsonl"
         self._process = path / f"{run}process.json"
 
     def predicting(self) -> Round:
         """Return the run that predicts with the model of this round, fresh."""
         again = Round(self.path, "predict-")
-        for file in (again._events, again._process, again.control.path):
-            file.unlink(missing_ok=True)
+        for file in (again._events, again._process, again.control.path, again.log):
+            with storing(file):
+                file.unlink(missing_ok=True)
         return again
 
     def __eq__(self, other: object) -> bool:
@@ -150,27 +100,47 @@ class Round:
                 return "failed"
         return "running" if self.is_alive() else "failed"
 
+    @property
+    def runner(self) -> Runner | None:
+        """The process that runs the round now, None when nobody does."""
+        return Runner.read(self._process)
+
     def is_alive(self) -> bool:
         """Whether the process that runs the round exists (on this machine; elsewhere it is believed to)."""
-        try:
-            record = read_json(self._process)
-            if record["host"] != platform.node():
-                return True
-            return _exists(int(record["pid"]), str(record["started"]))
-        except (InputError, KeyError, TypeError, ValueError, AttributeError):
-            return False
+        runner = self.runner
+        return runner is not None and runner.is_alive
 
-    def claim(self, pid: int | None = None) -> None:
-        """Note which process runs the round: this one, unless told otherwise."""
-        pid = os.getpid() if pid is None else pid
-        write_json(self._process, {"pid": pid, "started": process_start(pid), "host": platform.node()})
+    def claim(self, pid: int | None = None, *, worker: bool = False) -> None:
+        """Note which process runs the round: this one, unless told otherwise.
+
+        Raises
+        ------
+        StorageError
+        """
+        Runner.of(pid, worker=worker).write(self._process)
+
+    def release(self) -> None:
+        """Note that nobody runs the round any more."""
+        with contextlib.suppress(OSError):
+            self._process.unlink(missing_ok=True)
 
     # -- events -----------------------------------------------------------------------------------------------
 
     def append(self, event: Event) -> None:
-        """Add an event to the record."""
-        with self._events.open("a", encoding="utf-8") as file:
-            file.write(event.to_json() + "\n")
+        """Add an event to the record.
+
+        Raises
+        ------
+        StorageError
+        """
+        with storing(self._events), self._events.open("ab+") as file:
+            line = event.to_json().encode() + b"\n"
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    # Whoever wrote before was killed in the middle of a line.
+                    line = b"\n" + line
+            file.write(line)
 
     def events(self) -> list[Event]:
         """Return all events so far."""
@@ -194,7 +164,7 @@ class Round:
     def tail(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
         """Yield the events from the first one on as they come, up to the terminal one.
 
-        If the process that runs the round is gone without one, a `Failed` event is recorded and yielded.
+        A terminal event with others behind it is that of a run which was resumed later. If the process that runs the round is gone without one, a `Failed` event is recorded and yielded.
 
         Parameters
         ----------
@@ -205,25 +175,29 @@ class Round:
         gone_since: float | None = None
         while not stop():
             found, place = self._read_from(place)
-            for event in found:
-                yield event
-                if event.terminal:
-                    return
+            yield from found
+            if found and found[-1].terminal:
+                return
             if found or self.is_alive():
                 gone_since = None
             elif gone_since is None:
                 gone_since = time.monotonic()
             elif time.monotonic() - gone_since > _GRACE:
-                failed = events.Failed(error=self._epitaph())
-                with contextlib.suppress(OSError):
+                failed = self.epitaph()
+                with contextlib.suppress(StorageError):
                     self.append(failed)
                 yield failed
                 return
             time.sleep(_POLL)
 
-    def _epitaph(self) -> str:
+    def epitaph(self) -> events.Failed:
+        """Return the last event of a run whose process has gone without one."""
         kept = "its last checkpoint is kept" if self.has_model else "nothing was saved yet"
-        return f"The training process of round {self.number} ended unexpectedly (killed or out of memory); {kept}."
+        said = self.log.exists() and self.log.stat().st_size > 0
+        return events.Failed(
+            error=f"The training process of round {self.number} ended unexpectedly (killed or out of memory); {kept}.",
+            report=str(self.log) if said else "",
+        )
 
     def _read_from(self, place: int) -> tuple[list[Event], int]:
         """Return the complete lines from a byte position on, and the next position."""
@@ -235,7 +209,7 @@ class Round:
             return [], place
         end = content.rfind(b"\n") + 1
         found: list[Event] = []
-        for line in content[:end].splitlines():
+        for line in content[:end].split(b"\n"):
             # A line of a newer version, or one cut by a crash, is passed over.
             with contextlib.suppress(ValueError, TypeError):
                 found.append(events.from_json(line.decode()))
@@ -259,11 +233,9 @@ class Round:
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)
         folder = self.path / "preview"
-        try:
+        with storing(folder):
             folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise StorageError(f"{folder} cannot be written: {error.strerror}.") from error
-        write_bytes(folder / f"{volume}-{plane}.npz", buffer.getvalue())
+        write_bytes(folder / f"{volume}-{plane}.npz", buffer.getvalue(), durable=False)
 
     def preview(self, volume: str, plane: int) -> dict[str, np.ndarray] | None:
         """Return the last preview of a plane.
@@ -277,7 +249,7 @@ class Round:
         try:
             with np.load(self.path / "preview" / f"{volume}-{plane}.npz", allow_pickle=False) as arrays:
                 return dict(arrays)
-        except (OSError, ValueError, EOFError):
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
             return None
 
     def state_files(self) -> dict[str, bytes] | None:
@@ -292,28 +264,3 @@ class Round:
         with contextlib.suppress(InputError):
             return read_json(self.path / "metrics.json")
         return {}
-
-
-def process_start(pid: int) -> str:
-    """Return when a process began, in the system's own unit, so that a reused number is not mistaken for it."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
-            return file.read().rsplit(")", 1)[1].split()[19]
-    except OSError:
-        return ""
-
-
-def _exists(pid: int, started: str) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
-            if file.read().rsplit(")", 1)[1].split()[0] == "Z":
-                return False
-    except OSError:
-        return True
-    return not started or process_start(pid) == started

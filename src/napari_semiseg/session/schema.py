@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from napari_semiseg.errors import InputError
 from napari_semiseg.io import Geometry
@@ -139,6 +139,13 @@ class SessionFile(BaseModel):
     volumes: list[VolumeRecord]
     settings: dict[str, Any] = Field(default_factory=dict)
 
+    @model_validator(mode="after")
+    def _no_id_twice(self) -> SessionFile:
+        for kind, ids in (("class", [c.id for c in self.classes]), ("volume", [v.id for v in self.volumes])):
+            if len(set(ids)) < len(ids):
+                raise ValueError(f"a {kind} id occurs twice")
+        return self
+
 
 def parse_session(content: Any, folder: Path) -> SessionFile:
     """Check the content of ``session.json``.
@@ -150,26 +157,38 @@ def parse_session(content: Any, folder: Path) -> SessionFile:
     """
     place = folder / "session.json"
     version = content.get("schema_version") if isinstance(content, dict) else None
-    if not isinstance(version, int):
+    if not isinstance(version, int) or isinstance(version, bool):
         raise InputError(f"{place} is damaged (no schema version); restore it from a backup.")
     if version > SCHEMA_VERSION:
         raise InputError(f"{place} was written by a newer napari-semiseg (schema {version}); update to open it.")
-    content = migrate(content)
     try:
+        content = migrate(content)
         for record in content["volumes"]:
             record["source"] = restored_path(str(record["source"]), folder)
         return SessionFile.model_validate(content)
     except InputError as error:
         raise InputError(f"{place} is damaged ({str(error).rstrip('.')}); restore it from a backup.") from None
-    except (ValidationError, KeyError, TypeError) as error:
+    except (ValidationError, KeyError, TypeError, AttributeError, IndexError, OverflowError, ValueError) as error:
         what = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
         where = ".".join(map(str, what["loc"])) or "content"
         raise InputError(f"{place} is damaged ({where}: {what['msg']}); restore it from a backup.") from None
 
 
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+"""By version: what turns the content of that version into that of the next one. Version 1 is the first."""
+
+
 def migrate(content: dict[str, Any]) -> dict[str, Any]:
-    """Bring the content of an older version to the present one; version 1 is the first."""
-    return {**content, "schema_version": SCHEMA_VERSION}
+    """Bring the content of an older version to the present one.
+
+    Raises
+    ------
+    KeyError
+        If there never was such a version.
+    """
+    for version in range(content["schema_version"], SCHEMA_VERSION):
+        content = {**MIGRATIONS[version](content), "schema_version": version + 1}
+    return content
 
 
 def safe_id(name: str, taken: Collection[str]) -> str:
