@@ -1,6 +1,6 @@
 """What importing the package and opening the manifest costs, and that neither loads torch or Qt.
 
-    python benchmarks/imports.py
+python benchmarks/imports.py
 """
 
 from __future__ import annotations
@@ -20,12 +20,8 @@ print(json.dumps({{"seconds": round(seconds, 3), "loaded": heavy}}))
 
 STATEMENTS = {
     "import napari_semiseg": "import napari_semiseg",
-    "open the manifest": (
-        "from npe2 import PluginManifest; PluginManifest.from_distribution('napari-semiseg').dict()"
-    ),
-    "ask for a reader": (
-        "from napari_semiseg.gui.reader import get_reader; get_reader('volume.nii.gz')"
-    ),
+    "open the manifest": ("from npe2 import PluginManifest; PluginManifest.from_distribution('napari-semiseg').dict()"),
+    "ask for a reader": ("from napari_semiseg.gui.reader import get_reader; get_reader('volume.nii.gz')"),
     "import the command line": "import napari_semiseg.cli.commands",
 }
 

@@ -92,7 +92,9 @@ def main() -> None:
         rows.append(measure(name, options.steps, device, dtype))
         print(json.dumps(rows[-1]), flush=True)
     if options.out:
-        options.out.write_text(json.dumps({"device": str(device), "precision": str(dtype), "rows": rows}, indent=1) + "\n")
+        options.out.write_text(
+            json.dumps({"device": str(device), "precision": str(dtype), "rows": rows}, indent=1) + "\n"
+        )
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -14,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from napari_semiseg import methods
+from napari_semiseg import __version__, methods
 from napari_semiseg.data.intensity import IntensityRule
 from napari_semiseg.data.working import WorkingGrid
 from napari_semiseg.errors import InputError
@@ -87,7 +86,7 @@ class Model:
         description = _Description(
             format=_FORMAT,
             version=_VERSION,
-            package=version("napari-semiseg"),
+            package=__version__,
             method=self.method.name,
             settings=self.method.model_dump(),
             class_ids=list(self.class_ids),
