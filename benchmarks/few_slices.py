@@ -25,6 +25,7 @@ from napari_semiseg.engine.keeper import MemoryKeeper
 from napari_semiseg.engine.plan import Plan
 from napari_semiseg.engine.train import train
 from napari_semiseg.regions import propagation
+from napari_semiseg.session.sample import spread
 
 CASES = {
     "left atrium": ("la_mri", "left_atrium", 4),
@@ -68,16 +69,10 @@ PEERS: dict[str, Peer] = {
 }
 
 
-def reveal(labels: np.ndarray, count: int) -> list[int]:
-    """Return ``count`` planes equally spaced from the first to the last plane that shows a structure."""
-    present = np.flatnonzero((labels > 0).any(axis=(1, 2)))
-    return sorted({int(round(p)) for p in np.linspace(present[0], present[-1], count)})
-
-
 def load(data: Path, entry: dict[str, str], count: int) -> tuple[TrainingVolume, np.ndarray, list[int]]:
     volume = io.read_volume(data / entry["path"])
     reference = io.read_mask(data / entry["label_path"], volume.geometry)
-    planes = reveal(reference, count)
+    planes = spread(reference, count)
     labels = np.full_like(reference, UNSAID)
     labels[planes] = reference[planes]
     return TrainingVolume(entry["case"], volume.data, volume.geometry.spacing, labels), reference, planes
