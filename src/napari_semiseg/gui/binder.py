@@ -117,7 +117,7 @@ class Binder:
         """Follow a run that outlived the panel that started it."""
         running = [entry for entry in session.rounds() if entry.status == "running"]
         if running:
-            self.desk.training.follow(running[-1], running[-1].tail())
+            self.desk.training.follow(running[-1], own=False)
             self.desk.tell(f"Round {running[-1].number} is still training; the panel follows it.")
 
     def is_painted(self, class_id: int) -> bool:

@@ -57,13 +57,11 @@ def why_not_pause(facts: Facts) -> str | None:
 
 def why_not_predict(facts: Facts) -> str | None:
     """Return why the whole volume cannot be predicted now, or None."""
-    if facts.phase is Phase.TRAINING:
+    if facts.phase is Phase.TRAINING or (facts.phase is Phase.IDLE and facts.rounds):
         return None
     if facts.phase.active:
         return "Wait until it trains."
-    return (
-        "A finished round has predicted the whole volume already; while a training is under way this asks for it early."
-    )
+    return "There is no model yet: train first."
 
 
 def why_not_accept(facts: Facts) -> str | None:

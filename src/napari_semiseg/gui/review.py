@@ -123,7 +123,11 @@ class Review:
 
         def read() -> dict[str, Any] | None:
             maps = round_.preview(volume_id, plane)
-            return None if maps is None else {**maps, "class_ids": round_.config["class_ids"]}
+            return (
+                None
+                if maps is None
+                else {**maps, "class_ids": (0, *sorted(entry["id"] for entry in round_.config["classes"]))}
+            )
 
         self.desk.compute.run(read, arrived)
 

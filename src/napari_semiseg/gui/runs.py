@@ -41,6 +41,18 @@ class Runs:
 
         self.desk.keeper.flush(lambda: begin(self))
 
+    @told
+    def predict_now(self) -> None:
+        """Have all volumes predicted: as the networks stand now, or with the model of the last round."""
+        training, session = self.desk.training, self.desk.session
+        if training.phase.active:
+            training.predict_now()
+            return
+        last = None if session is None else session.latest_round()
+        if session is None or last is None:
+            raise InputError("There is no model yet: train first.")
+        training.predict(session.path, last)
+
     def facts(self) -> Facts:
         """Return what decides about the buttons."""
         return Facts(

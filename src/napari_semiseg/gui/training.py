@@ -84,6 +84,7 @@ class Training:
         self._supervisor: Supervisor | None = None
         self._worker: Any = None
         self._closing = False
+        self._own = True
         self.phase = Phase.IDLE
         self.round: Round | None = None
         self.history = LossHistory()
@@ -110,18 +111,36 @@ class Training:
         self.warm()
         supervisor = self._supervisor
         assert supervisor is not None
-        self.lane.run(
-            lambda: supervisor.train(session, plan), lambda new: self.follow(new, supervisor.events(new)), self._broke
-        )
+        self.lane.run(lambda: supervisor.train(session, plan), lambda new: self.follow(new, own=True), self._broke)
 
-    def follow(self, round_: Round, events: Iterable[ev.Event]) -> None:
-        """Follow a round that runs, this panel's or one that outlived another."""
+    def predict(self, session: Path, round_: Round) -> None:
+        """Have all volumes predicted with the model of an ended round."""
+        if self.phase is not Phase.IDLE:
+            return
+        self._reset()
+        self._set(Phase.STARTING)
+        self.warm()
+        supervisor = self._supervisor
+        assert supervisor is not None
+        self.lane.run(lambda: supervisor.predict(session, round_), lambda run: self.follow(run, own=True), self._broke)
+
+    def follow(self, round_: Round, *, own: bool) -> None:
+        """Follow a round that runs.
+
+        Parameters
+        ----------
+        own : bool
+            Whether this panel's worker runs it; if not, it outlived the panel that started it.
+        """
+        if self._closing:
+            return
         if self.phase is Phase.IDLE:
             self._reset()
         self.round = round_
+        self._own = own
         if self.phase is not Phase.STOPPING:
             self._set(Phase.STARTING)
-        worker: Any = thread_worker(guarded)(events)
+        worker: Any = thread_worker(guarded)(round_.tail(stop=lambda: self._closing))
         worker.yielded.connect(self.take)
         self._worker = worker
         worker.start()
@@ -137,11 +156,15 @@ class Training:
 
     def stop(self) -> None:
         """End the run and keep what was learned."""
-        if self.round is None or self._supervisor is None or not self.phase.active:
+        if self.round is None or not self.phase.active:
             return
         self._set(Phase.STOPPING)
         supervisor, round_ = self._supervisor, self.round
-        self.lane.run(lambda: supervisor.stop(round_))
+        if self._own and supervisor is not None:
+            self.lane.run(lambda: supervisor.stop(round_))
+        else:
+            # The process belongs to somebody else: it can be asked, but not ended.
+            self.lane.run(round_.control.stop)
 
     def predict_now(self) -> None:
         """Have all volumes predicted as the networks stand now."""
@@ -163,6 +186,8 @@ class Training:
 
     def take(self, event: ev.Event) -> None:
         """Take one event of the run."""
+        if self._closing:
+            return
         match event:
             case ev.Started():
                 self.started = event

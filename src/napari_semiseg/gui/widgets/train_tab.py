@@ -70,9 +70,7 @@ class TrainTab(QWidget):
         )
         self.pause = button("Pause", "Hold the training, or let it go on", lambda: desk.training.pause())
         self.stop = button("Stop", "End the training now and keep what was learned", lambda: desk.training.stop())
-        self.predict = button(
-            "Predict now", "Predict the whole volume with what was learned so far", lambda: desk.training.predict_now()
-        )
+        self.predict = button("Predict now", "Predict all volumes with what was learned so far", desk.runs.predict_now)
         self.bar = QProgressBar()
         self.bar.setRange(0, 1000)
         self.bar.setTextVisible(True)

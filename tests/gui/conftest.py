@@ -1,0 +1,156 @@
+"""A real napari window with the panel in it, and hands: a mouse and keys that go through Qt."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+
+pytest.importorskip("napari")
+
+
+@pytest.fixture(autouse=True)
+def sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folder of new sessions, so that no test touches the user's documents."""
+    folder = tmp_path / "sessions"
+    monkeypatch.setenv("SEMISEG_SESSIONS", str(folder))
+    return folder
+
+
+def blob(shape: tuple[int, int, int], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return a noisy ellipsoid, shape (planes, rows, columns), and its mask."""
+    planes, rows, columns = np.indices(shape)
+    middle = (np.array(shape) - 1) / 2
+    inside = sum(((i - m) / (s * 0.3)) ** 2 for i, m, s in zip((planes, rows, columns), middle, shape, strict=True)) < 1
+    image = np.random.default_rng(seed).normal(100, 15, shape) + 80 * inside
+    return image.astype(np.int16), inside.astype(np.uint8)
+
+
+@pytest.fixture
+def volume_file(tmp_path: Path) -> Path:
+    """A NIfTI file of 12 oblique planes with anisotropic voxels."""
+    image, _ = blob((12, 64, 72))
+    affine = np.diag([1.5, 1.25, 6.0, 1.0])
+    turn = np.deg2rad(20)
+    affine[:3, :3] = [[1, 0, 0], [0, np.cos(turn), -np.sin(turn)], [0, np.sin(turn), np.cos(turn)]] @ affine[:3, :3]
+    affine[:3, 3] = (-40, 12.5, 7)
+    path = tmp_path / "heart.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(np.ascontiguousarray(image.transpose(2, 1, 0)), affine), path)
+    return path
+
+
+class Hands:
+    """What a person does: mouse on the canvas, keys, waiting.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    qtbot
+    """
+
+    def __init__(self, viewer: Any, qtbot: Any):
+        from qtpy.QtOpenGLWidgets import QOpenGLWidget
+        from qtpy.QtWidgets import QApplication
+
+        self.viewer, self.qtbot = viewer, qtbot
+        windows = [w for w in QApplication.topLevelWidgets() if w.findChild(QOpenGLWidget) is not None]
+        self.window = windows[-1]
+        self.canvas = self.window.findChild(QOpenGLWidget)
+
+    def pixel(self, row: float, column: float) -> Any:
+        """Return where a voxel of the shown plane is on the canvas."""
+        from qtpy.QtCore import QPoint
+
+        camera, layer = self.viewer.scene.camera, self.viewer.layers[0]
+        scale = np.asarray(layer.scale)[-2:]
+        world = np.array([row, column]) * scale
+        offset = (world - np.asarray(camera.center)[-2:]) * camera.zoom
+        return QPoint(round(self.canvas.width() / 2 + offset[1]), round(self.canvas.height() / 2 + offset[0]))
+
+    def stroke(self, *points: tuple[float, float]) -> None:
+        """Drag the mouse with the left button pressed through voxels (row, column) of the shown plane."""
+        from qtpy.QtCore import QEvent, QPointF, Qt
+        from qtpy.QtGui import QMouseEvent
+        from qtpy.QtWidgets import QApplication
+
+        left, none = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton
+
+        def send(kind: Any, place: Any, button: Any, buttons: Any) -> None:
+            inside = QPointF(place)
+            event = QMouseEvent(
+                kind, inside, QPointF(self.canvas.mapToGlobal(place)), button, buttons, Qt.KeyboardModifier.NoModifier
+            )
+            QApplication.sendEvent(self.canvas, event)
+            QApplication.processEvents()
+
+        first, *_ = places = [self.pixel(*point) for point in points]
+        send(QEvent.Type.MouseMove, first, none, none)
+        send(QEvent.Type.MouseButtonPress, first, left, left)
+        for place in places:
+            send(QEvent.Type.MouseMove, place, none, left)
+        send(QEvent.Type.MouseButtonRelease, places[-1], left, none)
+
+    def fill_circle(self, row: float, column: float, radius: float) -> None:
+        """Paint a disc as a person would: its outline in one stroke, then its inside with the fill tool."""
+        layer = self.viewer.layers.selection.active
+        angles = np.linspace(0, 2 * np.pi, 40)
+        layer.mode = "paint"
+        layer.brush_size = 3
+        self.stroke(*[(row + radius * np.sin(a), column + radius * np.cos(a)) for a in angles])
+        layer.mode = "fill"
+        self.stroke((row, column))
+        layer.mode = "paint"
+
+    def key(self, key: Any, modifier: Any = None) -> None:
+        """Press a key over the canvas."""
+        from qtpy.QtCore import Qt
+
+        self.qtbot.keyClick(self.canvas, key, modifier or Qt.KeyboardModifier.NoModifier)
+
+    def click(self, button: Any) -> None:
+        """Click a widget."""
+        from qtpy.QtCore import Qt
+
+        assert button.isEnabled(), f"disabled: {button.toolTip()}"
+        self.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+    def wait(self, condition: Callable[[], Any], timeout: float = 10.0) -> None:
+        """Let the application run until a condition holds."""
+        self.qtbot.waitUntil(lambda: bool(condition()), timeout=int(timeout * 1000))
+
+
+@pytest.fixture
+def make_panel(make_napari_viewer: Callable, qtbot: Any) -> Iterator[Callable[..., Any]]:
+    """Return a function that opens a window with the panel docked: panel, hands."""
+    if os.environ.get("QT_QPA_PLATFORM") == "offscreen":
+        pytest.skip("napari draws with OpenGL, which the offscreen platform lacks: use xvfb-run and xcb")
+    panels = []
+
+    def make(viewer: Any = None) -> tuple[Any, Hands]:
+        from napari_semiseg.gui.panel import dock
+
+        viewer = viewer or make_napari_viewer(show=True)
+        viewer.window.resize(1280, 800)
+        panel = dock(viewer)
+        panels.append(panel)
+        qtbot.wait(50)
+        return panel, Hands(viewer, qtbot)
+
+    yield make
+    for panel in panels:
+        panel.end()
+
+
+@pytest.fixture
+def opened(make_panel: Callable, volume_file: Path) -> tuple[Any, Hands]:
+    """A window with the panel and a volume open."""
+    panel, hands = make_panel()
+    panel.viewer.open(str(volume_file), plugin="napari-semiseg")
+    hands.wait(lambda: panel.desk.sheet is not None)
+    hands.qtbot.wait(100)
+    return panel, hands
