@@ -18,7 +18,7 @@ from napari_semiseg.engine.plan import Plan
 from napari_semiseg.errors import InputError
 from napari_semiseg.session import Round, Session
 from napari_semiseg.session.export import accept_prediction, export_masks, export_model
-from napari_semiseg.session.run import create_round, train_round
+from napari_semiseg.session.run import train_round
 from napari_semiseg.session.supervisor import Supervisor
 
 
@@ -189,7 +189,7 @@ def test_corrected_planes_are_those_that_changed_since(session):
 
 def test_an_interrupted_round_goes_on_exactly(session):
     whole = [e.losses for e in train_round(session, plan(steps=6, warm_start=False)) if isinstance(e, events.StepDone)]
-    round_ = create_round(session, plan(steps=6, warm_start=False))
+    round_ = session.new_round(plan(steps=6, warm_start=False))
     from napari_semiseg.session import run as running
 
     seen = []
@@ -208,7 +208,7 @@ def test_an_interrupted_round_goes_on_exactly(session):
 
 
 def test_a_watcher_survives_half_a_line(session):
-    round_ = create_round(session, plan())
+    round_ = session.new_round(plan())
     round_.claim()
     lines = [events.Notice(text="one").to_json(), events.Notice(text="two").to_json()]
     found = []
@@ -227,7 +227,7 @@ def test_a_watcher_survives_half_a_line(session):
 def test_a_half_written_prediction_is_none(session):
     from napari_semiseg.session.predictions import StoringWriter
 
-    round_ = create_round(session, plan())
+    round_ = session.new_round(plan())
     writer = StoringWriter(round_.prediction_path("heart"), (6, 48, 48), (0, 2), False)
     assert round_.prediction("heart") is None
     writer.close(complete=False)

@@ -11,8 +11,8 @@ from small_sessions import truth, write_image
 from napari_semiseg.errors import InputError
 from napari_semiseg.io import Geometry
 from napari_semiseg.session import Session, SliceState
+from napari_semiseg.session.masks import from_mask
 from napari_semiseg.session.merge import accepted, merged
-from napari_semiseg.session.session import from_mask
 
 
 def test_a_session_comes_back_as_it_was(session):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from napari_semiseg.session.annotation import Annotation, swap_unsaid
+from napari_semiseg.session.places import default_folder, default_path
 from napari_semiseg.session.predictions import StoredPrediction
 from napari_semiseg.session.rounds import Round
 from napari_semiseg.session.schema import LabelClass, SliceState, VolumeRecord
-from napari_semiseg.session.session import Session, default_folder, default_path
+from napari_semiseg.session.session import Session
 
 __all__ = [
     "Annotation",

@@ -70,9 +70,14 @@ class Runner:
         """Whether the process exists; one of another machine is believed to."""
         return not self.is_here or _exists(self.pid, self.started)
 
+    @property
+    def can_be_killed(self) -> bool:
+        """Whether it is a worker of this machine."""
+        return self.worker and self.is_here and self.pid != os.getpid()
+
     def kill(self) -> None:
-        """End the process at once, if it is a worker of this machine and still the same."""
-        if self.worker and self.is_here and self.is_alive and self.pid != os.getpid():
+        """End the process at once, if that may be done and it is still the same."""
+        if self.can_be_killed and self.is_alive:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)
 

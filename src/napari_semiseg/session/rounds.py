@@ -19,7 +19,7 @@ from napari_semiseg.errors import InputError, StorageError
 from napari_semiseg.session.control_file import ControlFile
 from napari_semiseg.session.predictions import StoredPrediction
 from napari_semiseg.session.processes import Runner
-from napari_semiseg.session.storage import read_json, storing, write_bytes
+from napari_semiseg.session.storage import read_json, storing, write_bytes, write_json
 
 if TYPE_CHECKING:
     from napari_semiseg.engine.predict import Maps
@@ -82,6 +82,14 @@ class Round:
     def digests(self) -> Mapping[str, Mapping[str, str]]:
         """Fingerprints of the annotated planes when the round began, by volume and plane."""
         return self.config.get("digests", {})
+
+    @property
+    def class_ids(self) -> tuple[int, ...]:
+        """Ids of the classes the session had when the round began, background first; only that if they are damaged."""
+        try:
+            return (0, *sorted(int(c["id"]) for c in self.config["classes"]))
+        except (InputError, KeyError, TypeError, ValueError):
+            return (0,)
 
     @property
     def has_model(self) -> bool:
@@ -164,7 +172,8 @@ class Round:
     def tail(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
         """Yield the events from the first one on as they come, up to the terminal one.
 
-        A terminal event with others behind it is that of a run which was resumed later. If the process that runs the round is gone without one, a `Failed` event is recorded and yielded.
+        A terminal event with others behind it is that of a run which was resumed later. If the process that runs the
+        round is gone without one, a `Failed` event is recorded and yielded.
 
         Parameters
         ----------
@@ -190,12 +199,13 @@ class Round:
                 return
             time.sleep(_POLL)
 
-    def epitaph(self) -> events.Failed:
+    def epitaph(self) -> Event:
         """Return the last event of a run whose process has gone without one."""
         kept = "its last checkpoint is kept" if self.has_model else "nothing was saved yet"
         said = self.log.exists() and self.log.stat().st_size > 0
         return events.Failed(
-            error=f"The training process of round {self.number} ended unexpectedly (killed or out of memory); {kept}.",
+            error=f"The training process of round {self.number} ended unexpectedly (killed, or out of memory or disk "
+            f"space); {kept}.",
             report=str(self.log) if said else "",
         )
 
@@ -264,3 +274,28 @@ class Round:
         with contextlib.suppress(InputError):
             return read_json(self.path / "metrics.json")
         return {}
+
+
+def rounds_in(folder: Path) -> list[Round]:
+    """Return all rounds in a folder, the oldest first."""
+    if not folder.is_dir():
+        return []
+    found = [path for path in folder.iterdir() if path.name.isdigit() and (path / "config.json").exists()]
+    return [Round(path) for path in sorted(found, key=lambda path: int(path.name))]
+
+
+def new_round_in(folder: Path, **config: Any) -> Round:
+    """Create the folder of the next round and note what it is asked for.
+
+    Raises
+    ------
+    StorageError
+    """
+    with storing(folder):
+        folder.mkdir(exist_ok=True)
+        number = max((int(path.name) for path in folder.iterdir() if path.name.isdigit()), default=0) + 1
+        while (path := folder / f"{number:04d}").exists():
+            number += 1
+        path.mkdir()
+    write_json(path / "config.json", {"schema_version": 1, **config})
+    return Round(path)

@@ -14,40 +14,16 @@ from napari_semiseg.engine import events
 from napari_semiseg.engine.control import Control, Wish
 from napari_semiseg.engine.events import Event
 from napari_semiseg.engine.plan import Plan
-from napari_semiseg.errors import InputError, SemisegError
+from napari_semiseg.errors import InputError, SemisegError, StorageError
 from napari_semiseg.session.predictions import StoringWriter
 from napari_semiseg.session.rounds import Round
 from napari_semiseg.session.schema import SliceState
 from napari_semiseg.session.session import Session
-from napari_semiseg.session.storage import write_bytes, write_json
+from napari_semiseg.session.storage import write_bytes, write_files, write_json
 
 if TYPE_CHECKING:
     from napari_semiseg.engine.keeper import PredictionWriter
     from napari_semiseg.engine.predict import Maps
-
-
-def create_round(session: Session, plan: Plan) -> Round:
-    """Create the folder of the next round and note what it is asked for; nothing runs yet.
-
-    Raises
-    ------
-    StorageError
-    """
-    session.close()  # what was painted up to now is what is learned from
-    earlier = session.latest_round() if plan.warm_start else None
-    round_ = Round(session.new_round_path())
-    write_json(
-        round_.path / "config.json",
-        {
-            "schema_version": 1,
-            "plan": plan.model_dump(),
-            "classes": [c.model_dump() for c in session.classes],
-            "digests": session.digests(),
-            "continues": earlier.number if earlier is not None else None,
-        },
-    )
-    session.rounds_changed.emit()
-    return round_
 
 
 def train_round(session: Session, plan: Plan, *, control: Control | None = None) -> Iterator[Event]:
@@ -65,45 +41,75 @@ def train_round(session: Session, plan: Plan, *, control: Control | None = None)
     Event
         The last one is `Finished` or `Failed`; errors are events, not exceptions.
     """
-    yield from run_round(session, create_round(session, plan), control=control)
+    yield from run_round(session, session.new_round(plan), control=control)
 
 
-def run_round(session: Session, round_: Round, *, control: Control | None = None) -> Iterator[Event]:
-    """Train a round that `create_round` made, or go on with one that was interrupted."""
-    yield from _recorded(round_, _train(session, round_, _Both(round_.control, control)))
+def run_round(
+    session: Session, round_: Round, *, control: Control | None = None, threads: int = 0, worker: bool = False
+) -> Iterator[Event]:
+    """Train a round that `Session.new_round` made, or go on with one that was interrupted.
+
+    Parameters
+    ----------
+    session : Session
+    round_ : Round
+    control : Control, optional
+        Heard beside the round's own control file.
+    threads : int
+        CPU threads where the plan leaves the choice; 0 takes all.
+    worker : bool
+        Whether this is a process that may be ended for certain.
+    """
+    yield from _recorded(round_, _train(session, round_, _Both(round_.control, control), threads), worker)
     session.rounds_changed.emit()
 
 
-def predict_round(session: Session, round_: Round, *, control: Control | None = None) -> Iterator[Event]:
-    """Predict all volumes with the model of a round; ``round_`` is what `Round.predicting` returned."""
-    yield from _recorded(round_, _predict(session, round_, _Both(round_.control, control)))
+def predict_round(
+    session: Session, round_: Round, *, control: Control | None = None, threads: int = 0, worker: bool = False
+) -> Iterator[Event]:
+    """Predict all volumes with the model of a round.
+
+    Parameters
+    ----------
+    session : Session
+    round_ : Round
+        What `Round.predicting` returned.
+    control, threads, worker
+        See `run_round`.
+    """
+    yield from _recorded(round_, _predict(session, round_, _Both(round_.control, control), threads), worker)
     session.rounds_changed.emit()
 
 
-def _recorded(round_: Round, run: Iterator[Event]) -> Iterator[Event]:
+def _recorded(round_: Round, run: Iterator[Event], worker: bool) -> Iterator[Event]:
     """Pass events on and write each down; whatever happens, the last one is terminal."""
-    round_.claim()
     try:
+        round_.claim(worker=worker)
         for event in run:
             round_.append(event)
             yield event
     except GeneratorExit:
         # Whoever iterated has gone: the run ends here, and the record says so.
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(StorageError):
             round_.append(events.Failed(error="The run was abandoned; its last checkpoint is kept."))
         raise
     except BaseException as error:
-        event = _failure(round_, error)
-        with contextlib.suppress(OSError):
+        event = failure(round_, error)
+        with contextlib.suppress(StorageError):
             round_.append(event)
         yield event
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
+    finally:
+        round_.release()
 
 
-def _failure(round_: Round, error: BaseException) -> Event:
+def failure(round_: Round, error: BaseException) -> Event:
+    """Return the last event of a run that an exception ended; an internal one leaves a report beside the events."""
     if isinstance(error, SemisegError):
         return events.Failed(error=str(error))
+    if isinstance(error, KeyboardInterrupt | SystemExit):
+        return events.Failed(error="The run was interrupted; its last checkpoint is kept.")
     if isinstance(error, MemoryError):
         return events.Failed(error="The computer ran out of memory; close other programs or choose a smaller crop.")
     report = round_.path / f"{round_.run}report.txt"
@@ -115,12 +121,13 @@ def _failure(round_: Round, error: BaseException) -> Event:
     )
 
 
-def _train(session: Session, round_: Round, control: Control) -> Iterator[Event]:
+def _train(session: Session, round_: Round, control: Control, threads: int) -> Iterator[Event]:
     from napari_semiseg.engine.model import Model
     from napari_semiseg.engine.train import train
 
     config = round_.config
     plan = Plan.model_validate(config["plan"])
+    plan = plan.model_copy(update={"threads": plan.threads or threads})
     earlier = _earlier(session, config.get("continues"))
     volumes, class_ids = session.training_volumes(since=earlier)
     yield from _warnings(session)
@@ -138,18 +145,22 @@ def _train(session: Session, round_: Round, control: Control) -> Iterator[Event]
         yield event
 
 
-def _predict(session: Session, round_: Round, control: Control) -> Iterator[Event]:
-    from napari_semiseg.engine.device import choose_device, choose_precision
+def _predict(session: Session, round_: Round, control: Control, threads: int) -> Iterator[Event]:
+    import torch
+
+    from napari_semiseg.engine.device import choose_device, choose_precision, choose_threads
     from napari_semiseg.engine.model import Model
     from napari_semiseg.engine.train import predict_to_keeper
 
     if not round_.has_model:
         raise InputError(f"Round {round_.number} has no model to predict with; train first.")
     plan = Plan.model_validate(round_.config["plan"])
+    torch.set_num_threads(choose_threads(plan.threads or threads))
     device = choose_device(plan.device)
     model = Model.load(round_.path, device)
     keeper = SessionKeeper(round_, model.class_ids)
-    for volume in session.training_volumes()[0]:
+    for volume_id in session.volumes:
+        volume = session.training_volume(volume_id)  # one at a time, so that many need no more memory than one
         yield from predict_to_keeper(model, volume, keeper, control, choose_precision(plan.precision, device))
         if control.wish().stop:
             break
@@ -195,9 +206,8 @@ class SessionKeeper:
         self.mean_entropy: dict[str, float] = {}
 
     def save(self, files: Mapping[str, bytes]) -> None:
-        """Store model and training state, each file atomically."""
-        for name, content in files.items():
-            write_bytes(self.round.path / name, content)
+        """Store model and training state together, so that a crash does not leave one newer than the other."""
+        write_files(self.round.path, dict(files))
 
     def preview(self, volume: str, plane: int, maps: Maps) -> None:
         """Store the prediction of one plane."""

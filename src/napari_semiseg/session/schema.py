@@ -98,16 +98,19 @@ class VolumeRecord(BaseModel):
     def _geometry(cls, value: Any) -> Any:
         return Geometry.from_json(value) if isinstance(value, dict) else value
 
-    def to_json(self, folder: Path) -> dict[str, Any]:
-        """Return JSON-able values; images that travel with the session folder are named relative to it."""
+    def to_json(self, folder: Path, *, beside: bool = True) -> dict[str, Any]:
+        """Return JSON-able values; see `stored_path` for how the image is named."""
         content = self.model_dump(mode="json", exclude={"geometry", "source"})
-        return {**content, "source": stored_path(self.source, folder), "geometry": self.geometry.to_json()}
+        return {**content, "source": stored_path(self.source, folder, beside), "geometry": self.geometry.to_json()}
 
 
-def stored_path(source: Path, folder: Path) -> str:
-    """Return a path relative to the session if the image lies in the session's folder or beside it, else absolute."""
+def stored_path(source: Path, folder: Path, beside: bool = True) -> str:
+    """Return a path relative to the session if the image lies in the session's folder, else absolute.
+
+    With ``beside``, images in or below the folder that holds the session are relative too: they move together with it.
+    """
     source, folder = source.absolute(), folder.absolute()
-    if source.is_relative_to(folder.parent):
+    if source.is_relative_to(folder.parent if beside else folder):
         return Path(os.path.relpath(source, folder)).as_posix()
     return str(source)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from psygnal import Signal
@@ -15,10 +16,14 @@ from napari_semiseg.data.volumes import UNSAID, TrainingVolume
 from napari_semiseg.errors import InputError
 from napari_semiseg.io import Geometry, Volume
 from napari_semiseg.session.annotation import Annotation
+from napari_semiseg.session.classes import changed_classes, free_id, index_of, new_class, with_ids
+from napari_semiseg.session.images import read_image, record_of
+from napari_semiseg.session.masks import from_mask
+from napari_semiseg.session.moving import move_folder
+from napari_semiseg.session.places import SUFFIX
 from napari_semiseg.session.predictions import StoredPrediction
-from napari_semiseg.session.rounds import Round
+from napari_semiseg.session.rounds import Round, new_round_in, rounds_in
 from napari_semiseg.session.schema import (
-    COLOURS,
     SCHEMA_VERSION,
     LabelClass,
     SessionFile,
@@ -28,8 +33,10 @@ from napari_semiseg.session.schema import (
     safe_id,
 )
 from napari_semiseg.session.storage import read_json, storing, write_json
+from napari_semiseg.session.training import to_training
 
-SUFFIX = ".semiseg"
+if TYPE_CHECKING:
+    from napari_semiseg.engine.plan import Plan
 
 
 class Session:
@@ -41,6 +48,14 @@ class Session:
     classes : list of LabelClass
     volumes : dict of str to VolumeRecord
         By volume id, in the order they were added.
+
+    Signals
+    -------
+    classes_changed(), volumes_changed(), rounds_changed()
+    slice_changed(volume id, plane)
+        The session itself changed what is painted.
+    problem(str)
+        A sentence about something that was found and mended.
     """
 
     classes_changed = Signal()
@@ -73,18 +88,19 @@ class Session:
         Raises
         ------
         InputError
-            If there is something at the path already.
+            If there is something at the path already, or a class cannot be used.
         StorageError
         """
         path = Path(path).absolute()
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise InputError(f"{path} exists already; choose another name or open it.")
+        table: list[LabelClass] = []
+        for class_id, name in (classes or {}).items():
+            table.append(new_class(table, int(class_id), name))
         with storing(path):
+            if path.exists() and (not path.is_dir() or any(path.iterdir())):
+                raise InputError(f"{path} exists already; choose another name or open it.")
             path.mkdir(parents=True, exist_ok=True)
         session = cls(path, SessionFile(schema_version=SCHEMA_VERSION, classes=[], volumes=[]))
-        for class_id, name in (classes or {}).items():
-            session.classes.append(session._new_class(int(class_id), name))
-        session._save()
+        session._commit(classes=table)
         return session
 
     @classmethod
@@ -121,19 +137,26 @@ class Session:
     def move(self, path: str | Path) -> None:
         """Move the session folder ("Save as…").
 
+        Parameters
+        ----------
+        path : path
+            Must not exist yet, or be an empty folder.
+
         Raises
         ------
         InputError
-            If there is something at the new place.
+            If there is something at the new place, or a round is running.
         StorageError
+            If it cannot be moved; it stays where it was then.
         """
         self.close()
         path = Path(path).absolute()
-        if path.exists():
-            raise InputError(f"{path} exists already; choose another name.")
-        with storing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(self.path, path)
+        running = [r.number for r in self.rounds() if r.status == "running"]
+        if running:
+            raise InputError(f"Round {running[0]} is running; stop it before the session is moved.")
+        # Until the folder is in its place, images beside it are named in a way that is right in both.
+        write_json(self.path / "session.json", self._content(self.classes, self.volumes, beside=False))
+        move_folder(self.path, path)
         old, self.path = self.path, path
         for volume, annotation in self._annotations.items():
             annotation.folder = self._folder(volume)
@@ -141,16 +164,26 @@ class Session:
             i: r.model_copy(update={"source": path / r.source.relative_to(old)}) if r.source.is_relative_to(old) else r
             for i, r in self.volumes.items()
         }
-        self._save()
+        self._commit()
 
-    def _save(self) -> None:
-        content = {
+    def _commit(
+        self, *, classes: list[LabelClass] | None = None, volumes: dict[str, VolumeRecord] | None = None
+    ) -> None:
+        """Store tables and, only when they are on disk, take them over."""
+        classes = self.classes if classes is None else classes
+        volumes = self.volumes if volumes is None else volumes
+        write_json(self.path / "session.json", self._content(classes, volumes))
+        self.classes, self.volumes = classes, volumes
+
+    def _content(
+        self, classes: list[LabelClass], volumes: Mapping[str, VolumeRecord], *, beside: bool = True
+    ) -> dict[str, Any]:
+        return {
             "schema_version": SCHEMA_VERSION,
-            "classes": [c.model_dump() for c in self.classes],
-            "volumes": [record.to_json(self.path) for record in self.volumes.values()],
+            "classes": [c.model_dump() for c in classes],
+            "volumes": [record.to_json(self.path, beside=beside) for record in volumes.values()],
             "settings": self.settings,
         }
-        write_json(self.path / "session.json", content)
 
     # -- volumes ----------------------------------------------------------------------------------------------
 
@@ -171,8 +204,7 @@ class Session:
         ----------
         source : path
         labels : path, optional
-            Mask on the image's grid. With 255 in it, planes without any 255 are complete and planes that say
-            something are scribbled; without, planes that carry a label are complete and the others unlabelled.
+            Mask on the image's grid; see `napari_semiseg.session.masks.from_mask`.
         complete_slices : collection of int
             Further planes that are complete.
         axis, frame, series, replace_nonfinite
@@ -192,19 +224,9 @@ class Session:
         if beyond:
             raise InputError(f"{source} has slices 0 to {planes - 1}; slice {beyond[0]} cannot be complete.")
         said, states = from_mask(mask, volume.geometry.shape, complete_slices)
-        record = VolumeRecord(
-            id=safe_id(volume.name, self.volumes),
-            name=volume.name,
-            source=source,
-            frame=volume.frame,
-            series=volume.series,
-            axis=volume.geometry.axes[0],
-            hash=io.content_hash(source, volume.series),
-            geometry=volume.geometry,
-            notes=volume.notes,
-            replace_nonfinite=replace_nonfinite,
-        )
-        return self._add(record, said, states)
+        record = record_of(self._free_volume_id(volume.name), volume, source, replaced=replace_nonfinite)
+        with self._undone_on_failure(record.id):
+            return self._add(record, said, states)
 
     def add_array(self, data: np.ndarray, geometry: Geometry, name: str) -> VolumeRecord:
         """Add an image that comes from memory; it is stored in the session.
@@ -219,22 +241,33 @@ class Session:
         ------
         InputError, StorageError
         """
-        volume_id = safe_id(name, self.volumes)
+        volume_id = self._free_volume_id(name)
         folder = self._folder(volume_id)
+        with self._undone_on_failure(volume_id):
+            with storing(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+            source = folder / "image.nii.gz"
+            io.write_map(source, np.asarray(data, dtype=np.float32), geometry)
+            stored = io.read_volume(source, axis=geometry.axes[0])
+            record = record_of(volume_id, stored, source, name=name)
+            return self._add(record, *from_mask(None, stored.geometry.shape, ()))
+
+    def _free_volume_id(self, name: str) -> str:
+        """Return an id that no volume has and no folder, be it the leftover of a crash."""
+        folder = self.path / "volumes"
         with storing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        source = folder / "image.nii.gz"
-        io.write_map(source, np.asarray(data, dtype=np.float32), geometry)
-        stored = io.read_volume(source, axis=geometry.axes[0])
-        record = VolumeRecord(
-            id=volume_id,
-            name=name,
-            source=source,
-            axis=stored.geometry.axes[0],
-            hash=io.content_hash(source),
-            geometry=stored.geometry,
-        )
-        return self._add(record, *from_mask(None, stored.geometry.shape, ()))
+            leftovers = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        return safe_id(name, leftovers | set(self.volumes))
+
+    @contextmanager
+    def _undone_on_failure(self, volume_id: str) -> Iterator[None]:
+        """Remove the folder of a volume that could not be added."""
+        try:
+            yield
+        except BaseException:
+            if volume_id not in self.volumes:
+                shutil.rmtree(self._folder(volume_id), ignore_errors=True)
+            raise
 
     def _add(self, record: VolumeRecord, said: np.ndarray, states: list[SliceState]) -> VolumeRecord:
         annotation = Annotation.create(self._folder(record.id), record.geometry.shape)
@@ -243,13 +276,13 @@ class Session:
                 annotation.set_plane(plane, said[plane])
                 annotation.set_state(plane, state)
         annotation.flush()
+        classes = with_ids(self.classes, {int(i) for i in np.unique(said)} - {0, UNSAID})
+        grown = len(classes) > len(self.classes)
+        self._commit(classes=classes, volumes={**self.volumes, record.id: record})
         self._annotations[record.id] = annotation
-        known = {c.id for c in self.classes}
-        for class_id in sorted({int(i) for i in np.unique(said)} - {0, UNSAID} - known):
-            self.classes.append(self._new_class(class_id, f"class {class_id}"))
-        self.volumes[record.id] = record
-        self._save()
         self.volumes_changed.emit()
+        if grown:
+            self.classes_changed.emit()
         return record
 
     def load_volume(self, volume_id: str) -> Volume:
@@ -260,31 +293,9 @@ class Session:
         InputError
             If the file was moved or is not the one that was annotated.
         """
-        record = self._record(volume_id)
-        if not record.source.exists():
-            raise InputError(f"The image {record.source} of {record.name} is gone; bring it back to that place.")
-        if volume_id not in self._verified:
-            if io.content_hash(record.source, record.series) != record.hash:
-                raise InputError(
-                    f"The image {record.source} is not the one that was annotated (its content changed); bring the "
-                    "original back or start a new session."
-                )
-            self._verified.add(volume_id)
-        volume = io.read_volume(
-            record.source,
-            axis=record.axis,
-            frame=record.frame,
-            series=record.series,
-            replace_nonfinite=record.replace_nonfinite,
-        )
-        if volume.geometry.shape != record.geometry.shape:
-            raise InputError(
-                f"{record.source} has the shape {volume.geometry.shape} instead of {record.geometry.shape}; "
-                "bring the original back."
-            )
-        return Volume(
-            volume.data, record.geometry, record.name, record.source, record.frame, record.series, record.notes
-        )
+        volume = read_image(self._record(volume_id), verify=volume_id not in self._verified)
+        self._verified.add(volume_id)
+        return volume
 
     def annotation(self, volume_id: str) -> Annotation:
         """Return what was painted on a volume; the same object at every call.
@@ -296,7 +307,13 @@ class Session:
         """
         if volume_id not in self._annotations:
             record = self._record(volume_id)
-            self._annotations[volume_id] = Annotation.open(self._folder(volume_id), record.geometry.shape)
+            annotation = Annotation.open(self._folder(volume_id), record.geometry.shape)
+            self._annotations[volume_id] = annotation
+            if annotation.healed:
+                planes = ", ".join(map(str, annotation.healed))
+                self.problem.emit(
+                    f"{record.name}: slice {planes} was painted when the program ended; it counts as scribbled now."
+                )
         return self._annotations[volume_id]
 
     def _record(self, volume_id: str) -> VolumeRecord:
@@ -310,21 +327,16 @@ class Session:
     # -- classes ----------------------------------------------------------------------------------------------
 
     def add_class(self, name: str, colour: str | None = None, key: str | None = None) -> LabelClass:
-        """Add a class with the next free id.
+        """Add a class with the next free id; one that an earlier round knew is not given out again.
 
         Raises
         ------
         InputError
-            If 254 classes exist, or the name is taken.
+            If 254 classes exist, the name is taken, or colour or key cannot be used.
         """
-        taken = {c.id for c in self.classes}
-        free = next((i for i in range(1, UNSAID) if i not in taken), None)
-        if free is None:
-            raise InputError("The session has 254 classes, the most there can be; remove one first.")
-        self._check_name(name, None)
-        added = self._new_class(free, name, colour, key)
-        self.classes.append(added)
-        self._changed_classes()
+        added = new_class(self.classes, free_id(self.classes, self._ids_of_rounds()), name, colour, key)
+        self._commit(classes=[*self.classes, added])
+        self.classes_changed.emit()
         return added
 
     def update_class(
@@ -335,18 +347,12 @@ class Session:
         Raises
         ------
         InputError
-            If there is no such class, or the name is taken.
+            If there is no such class, the name is taken, or a value cannot be used.
         """
-        index = self._class_index(class_id)
-        if name is not None:
-            self._check_name(name, class_id)
-        if key:
-            self.classes = [c.model_copy(update={"key": ""}) if c.key == key else c for c in self.classes]
-        changes = {k: v for k, v in {"name": name, "colour": colour, "key": key}.items() if v is not None}
-        updated = LabelClass.model_validate({**self.classes[index].model_dump(), **changes})
-        self.classes[index] = updated
-        self._changed_classes()
-        return updated
+        table = changed_classes(self.classes, class_id, name=name, colour=colour, key=key)
+        self._commit(classes=table)
+        self.classes_changed.emit()
+        return table[index_of(table, class_id)]
 
     def remove_class(self, class_id: int, *, erase: bool = False) -> None:
         """Remove a class.
@@ -362,7 +368,7 @@ class Session:
         InputError
             If the class is painted and ``erase`` is false.
         """
-        index = self._class_index(class_id)
+        index = index_of(self.classes, class_id)
         painted = {v: np.flatnonzero((self.annotation(v).said == class_id).any(axis=(1, 2))) for v in self.volumes}
         count = sum(len(planes) for planes in painted.values())
         if count and not erase:
@@ -378,45 +384,17 @@ class Session:
                 annotation.set_plane(plane, said)
                 self.slice_changed.emit(volume_id, plane)
             annotation.flush()
-        del self.classes[index]
-        self._changed_classes()
-
-    def _class_index(self, class_id: int) -> int:
-        for index, label_class in enumerate(self.classes):
-            if label_class.id == class_id:
-                return index
-        raise InputError(f"The session has no class {class_id}.")
-
-    def _check_name(self, name: str, own_id: int | None) -> None:
-        if not name.strip():
-            raise InputError("A class needs a name.")
-        if any(c.name == name and c.id != own_id for c in self.classes):
-            raise InputError(f"There is a class {name!r} already; choose another name.")
-
-    def _new_class(self, class_id: int, name: str, colour: str | None = None, key: str | None = None) -> LabelClass:
-        if not 1 <= class_id <= 254:
-            raise InputError(f"The class id {class_id} cannot be used; ids are 1 to 254.")
-        taken_colours, taken_keys = {c.colour for c in self.classes}, {c.key for c in self.classes}
-        free_colour = next((c for c in COLOURS if c not in taken_colours), COLOURS[class_id % len(COLOURS)])
-        free_key = next((k for k in "123456789" if k not in taken_keys), "")
-        return LabelClass(
-            id=class_id, name=name.strip(), colour=colour or free_colour, key=free_key if key is None else key
-        )
-
-    def _changed_classes(self) -> None:
-        self._save()
+        self._commit(classes=[c for c in self.classes if c.id != class_id])
         self.classes_changed.emit()
+
+    def _ids_of_rounds(self) -> set[int]:
+        return {class_id for earlier in self.rounds() for class_id in earlier.class_ids}
 
     # -- rounds -----------------------------------------------------------------------------------------------
 
     def rounds(self) -> list[Round]:
         """Return all rounds, the oldest first."""
-        folder = self.path / "rounds"
-        if not folder.is_dir():
-            return []
-        return [
-            Round(path) for path in sorted(folder.iterdir()) if path.name.isdigit() and (path / "config.json").exists()
-        ]
+        return rounds_in(self.path / "rounds")
 
     def latest_round(self, finished: bool = True) -> Round | None:
         """Return the last round; with ``finished`` the last one that has a model."""
@@ -433,19 +411,48 @@ class Session:
                 return prediction
         return None
 
-    def new_round_path(self) -> Path:
-        """Create the folder of the next round."""
-        numbers = [found.number for found in self.rounds()]
-        folder = self.path / "rounds"
-        number = max(numbers, default=0) + 1
-        with storing(folder):
-            while True:
-                path = folder / f"{number:04d}"
-                try:
-                    path.mkdir(parents=True)
-                    return path
-                except FileExistsError:
-                    number += 1
+    def new_round(self, plan: Plan) -> Round:
+        """Create the folder of the next round and note what it is asked for; nothing runs yet.
+
+        What was painted up to now is written first, for it is what the round learns from.
+
+        Raises
+        ------
+        StorageError
+        """
+        self.close()
+        earlier = self.latest_round() if plan.warm_start else None
+        created = new_round_in(
+            self.path / "rounds",
+            plan=plan.model_dump(),
+            classes=[c.model_dump() for c in self.classes],
+            digests=self.digests(),
+            continues=earlier.number if earlier is not None else None,
+        )
+        self.rounds_changed.emit()
+        return created
+
+    @property
+    def class_ids(self) -> tuple[int, ...]:
+        """Class id of each index the engine works with; the first is 0, background."""
+        return (0, *sorted(c.id for c in self.classes))
+
+    def training_volume(self, volume_id: str, since: Round | None = None) -> TrainingVolume:
+        """Return what the engine learns from one volume.
+
+        Parameters
+        ----------
+        volume_id : str
+        since : Round, optional
+            Annotated planes whose labels changed after this round began, or are new since, count as corrected.
+
+        Raises
+        ------
+        InputError
+            If the image is gone or was changed.
+        """
+        before = None if since is None else since.digests.get(volume_id, {})
+        return to_training(self.load_volume(volume_id), volume_id, self.annotation(volume_id), self.class_ids, before)
 
     def training_volumes(self, since: Round | None = None) -> tuple[list[TrainingVolume], tuple[int, ...]]:
         """Return what the engine learns from.
@@ -453,7 +460,7 @@ class Session:
         Parameters
         ----------
         since : Round, optional
-            Planes whose labels changed after this round, and that were annotated then or are now, count as corrected.
+            See `training_volume`.
 
         Returns
         -------
@@ -462,25 +469,7 @@ class Session:
         class_ids : tuple of int
             Class id of each index; the first is 0.
         """
-        class_ids = (0, *sorted(c.id for c in self.classes))
-        table = np.full(256, UNSAID, np.uint8)
-        for index, class_id in enumerate(class_ids):
-            table[class_id] = index
-        volumes = []
-        for volume_id in self.volumes:
-            volume, annotation = self.load_volume(volume_id), self.annotation(volume_id)
-            before = since.digests.get(volume_id, {}) if since is not None else {}
-            corrected = (
-                {p for p in annotation.annotated_planes() if annotation.digest(p) != before.get(str(p))}
-                if since is not None
-                else set()
-            )
-            volumes.append(
-                TrainingVolume(
-                    volume_id, volume.data, volume.geometry.spacing, table[annotation.resolved()], frozenset(corrected)
-                )
-            )
-        return volumes, class_ids
+        return [self.training_volume(volume_id, since) for volume_id in self.volumes], self.class_ids
 
     def digests(self) -> dict[str, dict[str, str]]:
         """Return the fingerprint of every annotated plane, by volume and plane."""
@@ -490,43 +479,3 @@ class Session:
             }
             for volume_id in self.volumes
         }
-
-
-def from_mask(
-    mask: np.ndarray | None, shape: tuple[int, int, int], complete_slices: Collection[int]
-) -> tuple[np.ndarray, list[SliceState]]:
-    """Turn a mask into said values and slice states; see `Session.add_volume`."""
-    said = np.full(shape, UNSAID, np.uint8)
-    states = [SliceState.UNLABELLED] * shape[0]
-    if mask is not None:
-        unsaid = mask == UNSAID
-        partial = bool(unsaid.any())
-        for plane in range(shape[0]):
-            if partial and unsaid[plane].all():
-                continue
-            if not partial and not mask[plane].any():
-                continue
-            whole = not unsaid[plane].any()
-            states[plane] = SliceState.COMPLETE if whole else SliceState.SCRIBBLED
-            # What is background on a complete plane need not be painted.
-            said[plane] = np.where(mask[plane] == 0, UNSAID, mask[plane]) if whole else mask[plane]
-    for plane in complete_slices:
-        states[plane] = SliceState.COMPLETE
-    return said, states
-
-
-def default_folder() -> Path:
-    """Return where sessions are created: ``napari-semiseg`` in the user's documents."""
-    from platformdirs import user_documents_path
-
-    return Path(os.environ.get("SEMISEG_SESSIONS", user_documents_path() / "napari-semiseg"))
-
-
-def default_path(name: str) -> Path:
-    """Return a place for a new session of a name that is not taken yet."""
-    folder = default_folder()
-    stem = safe_id(name, ())
-    number = 1
-    while (path := folder / f"{stem}{'' if number == 1 else f'-{number}'}{SUFFIX}").exists():
-        number += 1
-    return path

@@ -8,14 +8,17 @@ the run it is in and leaves. What a run tells goes to the session folder, not th
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
 
+from napari_semiseg.errors import StorageError
 from napari_semiseg.session.rounds import Round
-from napari_semiseg.session.run import predict_round, run_round
+from napari_semiseg.session.run import failure, predict_round, run_round
 from napari_semiseg.session.session import Session
 
 
@@ -23,29 +26,50 @@ def serve() -> None:
     """Answer requests until the standard input ends."""
     _be_polite()
     # A terminal's Ctrl-C is meant for the viewer; this process is stopped by its control file.
-    import signal
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     import torch
 
+    from napari_semiseg.engine.device import choose_threads
+
+    # One core stays free for the screen.
+    threads = max(1, choose_threads(0) - 1)
+    torch.set_num_threads(threads)
     # The first use of each kind of kernel costs time once.
     torch.nn.Conv2d(1, 1, 3)(torch.zeros(1, 1, 8, 8)).sum().backward()
     _say({"ready": True})
     for line in sys.stdin:
-        with contextlib.suppress(ValueError):
+        try:
             request = json.loads(line)
-            if request.get("quit"):
-                return
-            _answer(request)
+            round_ = Round(Path(request["session"]) / "rounds" / f"{int(request['round']):04d}", str(request["run"]))
+        except (ValueError, KeyError, TypeError) as error:
+            _say({"refused": repr(error)})
+            continue
+        _answer(Path(request["session"]), round_, threads)
 
 
-def _answer(request: dict[str, Any]) -> None:
-    session = Session.open(Path(request["session"]))
-    round_ = Round(session.path / "rounds" / f"{int(request['round']):04d}", str(request.get("run", "")))
+def _answer(path: Path, round_: Round, threads: int) -> None:
+    _write_errors_to(round_.log)
     run = predict_round if round_.run else run_round
-    for _ in run(session, round_):
-        pass
+    try:
+        for _ in run(Session.open(path), round_, threads=threads, worker=True):
+            pass
+    except Exception as error:  # such as a session folder that was moved away meanwhile
+        with contextlib.suppress(StorageError):
+            round_.append(failure(round_, error))
+    finally:
+        round_.release()
     _say({"done": round_.number})
+
+
+def _write_errors_to(log: Path) -> None:
+    """Send what native code says on its way out (a segmentation fault, a failed assertion on the GPU) to a file."""
+    try:
+        handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    except OSError:
+        return
+    os.dup2(handle, 2)
+    os.close(handle)
+    faulthandler.enable()
 
 
 def _be_polite() -> None:
