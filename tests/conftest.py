@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+# As the command line and the worker do: threads that spin while they wait slow each other down.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 

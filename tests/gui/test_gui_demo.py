@@ -25,7 +25,7 @@ def test_the_demonstration_leaves_a_screenshot_a_mask_and_a_dice(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
-    assert done.stdout.count("Dice 0.") == 3
+    assert done.stdout.count(": Dice ") == 3
     assert (tmp_path / "demo" / "screenshot.png").stat().st_size > 50_000
     mask = np.asarray(nib.load(tmp_path / "demo" / "mask.nii.gz").dataobj)
     truth = cardiac().labels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import traceback
@@ -12,6 +13,8 @@ from pathlib import Path
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run ``semiseg`` and exit with its code; users never see a traceback."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    # Before torch is loaded: on a busy machine threads that spin while they wait make steps several times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from napari_semiseg.errors import SemisegError
 
     try:

@@ -40,5 +40,6 @@ def run_demo(out: Path, minutes: float) -> None:
     scores = evaluate(mask, phantom.labels, phantom.spacing, skip_planes=labelled)
     for class_id, name in phantom.class_names.items():
         dice = scores[class_id].dice if class_id in scores else None
-        print(f"{name}: Dice {dice:.3f} on the {len(mask) - len(labelled)} slices that were not labelled")
+        told = "undefined" if dice is None else f"{dice:.3f}"
+        print(f"{name}: Dice {told} on the {len(mask) - len(labelled)} slices that were not labelled")
     print(f"The mask is {written}")

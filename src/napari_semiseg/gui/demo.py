@@ -89,7 +89,8 @@ def finish_unattended(
     scores = evaluate(mask, phantom.labels, phantom.spacing, skip_planes=labelled)
     dice = {i: scores[i].dice if i in scores else None for i in phantom.class_names}
     for class_id, name in phantom.class_names.items():
-        print(f"{name}: Dice {dice[class_id]:.3f} on the {len(mask) - len(labelled)} slices that were not labelled")
+        told = "undefined" if dice[class_id] is None else f"{dice[class_id]:.3f}"
+        print(f"{name}: Dice {told} on the {len(mask) - len(labelled)} slices that were not labelled")
     print(f"See {out / 'screenshot.png'} and {out / 'mask.nii.gz'}")
     viewer.close()
     return dice
