@@ -66,7 +66,9 @@ def storing(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             reason = "the disk is full. Free some space or choose another disk"
-        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        elif error.errno == errno.EROFS:
+            reason = "the disk is read-only. Choose a folder on another disk"
+        elif error.errno in (errno.EACCES, errno.EPERM):
             reason = "permission is denied. Choose a folder of your own"
         elif error.errno in (errno.ENOENT, errno.ENOTDIR):
             reason = f"the folder '{path.parent}' is not there. Create it or choose another"

@@ -10,12 +10,14 @@ from typing import Literal
 import numpy as np
 
 from napari_semiseg import io
+from napari_semiseg.data.volumes import UNSAID
 from napari_semiseg.errors import InputError
-from napari_semiseg.session.merge import accepted, merged
+from napari_semiseg.session.merge import accepted, known, merged
+from napari_semiseg.session.predictions import StoredPrediction
 from napari_semiseg.session.rounds import Round
 from napari_semiseg.session.schema import SliceState
 from napari_semiseg.session.session import Session
-from napari_semiseg.session.storage import storing, write_bytes
+from napari_semiseg.session.storage import storing, write_files
 
 Source = Literal["merged", "annotation", "prediction"]
 FORMATS = ("nii.gz", "nii", "nrrd", "seg.nrrd", "mha", "mhd", "tif", "tiff")
@@ -44,17 +46,26 @@ def mask_of(session: Session, volume: str, source: Source = "merged") -> np.ndar
     """
     resolved = session.annotation(volume).resolved()
     if source == "annotation":
-        return np.where(resolved == 255, 0, resolved)
-    found = session.latest_prediction(volume)
+        return np.where(resolved == UNSAID, 0, resolved)
+    found = _needed_prediction(session, volume, source)
     if found is None:
-        if source == "merged" and not (resolved == 255).any():
-            return resolved
+        return resolved
+    predicted = known(found.labels[:], session.class_ids)
+    return predicted if source == "prediction" else merged(resolved, predicted)
+
+
+def _needed_prediction(session: Session, volume: str, source: Source) -> StoredPrediction | None:
+    """Return the prediction that a mask takes its voxels from; None if the annotation says it all."""
+    if source == "annotation":
+        return None
+    found = session.latest_prediction(volume)
+    annotation = session.annotation(volume)
+    if found is None and (source == "prediction" or (annotation.resolved() == UNSAID).any()):
         raise InputError(
             f"The volume {session.volumes[volume].name} has no prediction yet; train first or export the annotation "
             "alone."
         )
-    predicted = found.labels[:]
-    return predicted if source == "prediction" else merged(resolved, predicted)
+    return found
 
 
 def export_masks(
@@ -66,6 +77,23 @@ def export_masks(
     volumes: Sequence[str] | None = None,
 ) -> list[Path]:
     """Write the masks of volumes with the geometry of their images; each is read back and compared.
+
+    Parameters
+    ----------
+    session : Session
+    out : Path
+        Folder; created when missing. Files are named after the volumes, with ``-mask`` where the images themselves lie.
+    format : str
+        One of `FORMATS`.
+    source : str
+        See `mask_of`.
+    volumes : sequence of str, optional
+        Volume ids; all by default.
+
+    Returns
+    -------
+    list of Path
+        The masks, in the order of the session.
 
     Raises
     ------
@@ -79,18 +107,30 @@ def export_masks(
     if source not in ("merged", "annotation", "prediction"):
         raise InputError(f"The source {source!r} is unknown; choose merged, annotation or prediction.")
     chosen = list(session.volumes) if volumes is None else list(volumes)
+    unknown = [volume for volume in chosen if volume not in session.volumes]
+    if unknown:
+        raise InputError(f"The session has no volume {unknown[0]!r}; it has {', '.join(session.volumes) or 'none'}.")
     if not chosen:
         raise InputError(f"The session {session.path} has no volume to export.")
-    masks = {volume: mask_of(session, volume, source) for volume in chosen}
+    for volume in chosen:
+        _needed_prediction(session, volume, source)  # so that it is told before anything is written
     with storing(out):
         out.mkdir(parents=True, exist_ok=True)
     names = {c.id: c.name for c in session.classes}
     colours = {c.id: c.rgb for c in session.classes}
-    stems = file_stems({volume: session.volumes[volume].name for volume in session.volumes})
     return [
-        io.write_mask(out / f"{stems[volume]}.{format}", mask, session.volumes[volume].geometry, names, colours)
-        for volume, mask in masks.items()
+        io.write_mask(target, mask_of(session, volume, source), session.volumes[volume].geometry, names, colours)
+        for volume, target in _targets(session, out, format).items()
+        if volume in chosen
     ]
+
+
+def _targets(session: Session, out: Path, format: str) -> dict[str, Path]:
+    """Return the file for the mask of each volume; never one of the images, nor the file that describes one."""
+    stems = file_stems({volume: record.name for volume, record in session.volumes.items()})
+    folders = {record.source.resolve().parent for record in session.volumes.values()}
+    mark = "-mask" if out.resolve() in folders else ""
+    return {volume: out / f"{stem}{mark}.{format}" for volume, stem in stems.items()}
 
 
 def file_stems(names: Mapping[str, str]) -> dict[str, str]:
@@ -115,16 +155,23 @@ def export_model(session: Session, path: Path, round: Round | None = None) -> li
     folder, stem = (path.parent, path.stem) if path.suffix == ".safetensors" else (path, "model")
     with storing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for suffix in (".safetensors", ".json"):
-        target = folder / f"{stem}{suffix}"
-        write_bytes(target, (chosen.path / f"model{suffix}").read_bytes())
-        written.append(target)
-    return written
+        contents = {
+            f"{stem}{suffix}": (chosen.path / f"model{suffix}").read_bytes() for suffix in (".safetensors", ".json")
+        }
+    write_files(folder, contents)
+    return [folder / name for name in contents]
 
 
 def accept_prediction(session: Session, volume: str, plane: int, *, overwrite: bool = False) -> int:
-    """Take the prediction of a plane into the annotation; an unlabelled plane becomes complete.
+    """Take the prediction of a plane into the annotation; the plane becomes complete, unless it was reviewed.
+
+    Parameters
+    ----------
+    session : Session
+    volume : str
+    plane : int
+    overwrite : bool
+        Replace what was painted too; by default painted voxels stay.
 
     Returns
     -------
@@ -134,16 +181,20 @@ def accept_prediction(session: Session, volume: str, plane: int, *, overwrite: b
     Raises
     ------
     InputError
-        If there is no prediction.
+        If there is no prediction, or no such plane.
+    StorageError
     """
+    planes = session.annotation(volume).said.shape[0]
+    if not 0 <= plane < planes:
+        raise InputError(f"{session.volumes[volume].name} has slices 0 to {planes - 1}, but no slice {plane}.")
     found = session.latest_prediction(volume)
     if found is None:
         raise InputError(f"The volume {session.volumes[volume].name} has no prediction yet; train first.")
     annotation = session.annotation(volume)
     before = annotation.said[plane].copy()
-    after = accepted(before, np.asarray(found.labels[plane]), overwrite=overwrite)
+    after = accepted(before, known(found.labels[plane], session.class_ids), overwrite=overwrite)
     annotation.set_plane(plane, after)
-    if annotation.states[plane] == SliceState.UNLABELLED:
+    if annotation.states[plane] != SliceState.REVIEWED:
         annotation.set_state(plane, SliceState.COMPLETE)
     annotation.flush()
     session.slice_changed.emit(volume, plane)

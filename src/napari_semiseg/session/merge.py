@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 UNSAID = 255
@@ -39,3 +41,19 @@ def accepted(said: np.ndarray, predicted: np.ndarray, *, overwrite: bool = False
     """
     proposal = np.where(predicted == 0, UNSAID, predicted).astype(np.uint8)
     return proposal if overwrite else np.where(said == UNSAID, proposal, said)
+
+
+def known(predicted: np.ndarray, class_ids: Iterable[int]) -> np.ndarray:
+    """Return a prediction in which classes that were removed since are background.
+
+    Parameters
+    ----------
+    predicted : ndarray of uint8, any shape
+        Class ids.
+    class_ids : iterable of int
+        Those that exist now.
+    """
+    table = np.zeros(256, np.uint8)
+    for class_id in class_ids:
+        table[class_id] = class_id
+    return table[predicted]

@@ -3,44 +3,41 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from psygnal import Signal
 
 from napari_semiseg import io
 from napari_semiseg.data.volumes import UNSAID, TrainingVolume
-from napari_semiseg.errors import InputError
+from napari_semiseg.errors import InputError, StorageError
 from napari_semiseg.io import Geometry, Volume
 from napari_semiseg.session.annotation import Annotation
 from napari_semiseg.session.classes import changed_classes, free_id, index_of, new_class, with_ids
+from napari_semiseg.session.folder import SessionFolder
 from napari_semiseg.session.images import read_image, record_of
 from napari_semiseg.session.masks import from_mask
-from napari_semiseg.session.moving import move_folder
-from napari_semiseg.session.places import SUFFIX
 from napari_semiseg.session.predictions import StoredPrediction
 from napari_semiseg.session.rounds import Round, new_round_in, rounds_in
 from napari_semiseg.session.schema import (
-    SCHEMA_VERSION,
     LabelClass,
     SessionFile,
     SliceState,
     VolumeRecord,
-    parse_session,
     safe_id,
 )
-from napari_semiseg.session.storage import read_json, storing, write_json
+from napari_semiseg.session.storage import storing
 from napari_semiseg.session.training import to_training
 
 if TYPE_CHECKING:
     from napari_semiseg.engine.plan import Plan
 
 
-class Session:
-    """A session folder that is open.
+class Session(SessionFolder):
+    """A session folder that is open: its volumes, annotations, classes and rounds.
 
     Attributes
     ----------
@@ -65,59 +62,9 @@ class Session:
     problem = Signal(str)
 
     def __init__(self, path: Path, content: SessionFile) -> None:
-        self.path = path
-        self.classes = list(content.classes)
-        self.volumes = {record.id: record for record in content.volumes}
-        self.settings = dict(content.settings)
+        super().__init__(path, content)
         self._annotations: dict[str, Annotation] = {}
         self._verified: set[str] = set()
-
-    # -- creating and opening ---------------------------------------------------------------------------------
-
-    @classmethod
-    def create(cls, path: str | Path, *, classes: Mapping[int, str] | None = None) -> Session:
-        """Create an empty session folder.
-
-        Parameters
-        ----------
-        path : path
-            Must not exist yet, or be an empty folder.
-        classes : mapping of int to str, optional
-            Names by class id.
-
-        Raises
-        ------
-        InputError
-            If there is something at the path already, or a class cannot be used.
-        StorageError
-        """
-        path = Path(path).absolute()
-        table: list[LabelClass] = []
-        for class_id, name in (classes or {}).items():
-            table.append(new_class(table, int(class_id), name))
-        with storing(path):
-            if path.exists() and (not path.is_dir() or any(path.iterdir())):
-                raise InputError(f"{path} exists already; choose another name or open it.")
-            path.mkdir(parents=True, exist_ok=True)
-        session = cls(path, SessionFile(schema_version=SCHEMA_VERSION, classes=[], volumes=[]))
-        session._commit(classes=table)
-        return session
-
-    @classmethod
-    def open(cls, path: str | Path) -> Session:
-        """Open a session folder.
-
-        Raises
-        ------
-        InputError
-            If it is none, damaged, or of a newer version.
-        """
-        path = Path(path).absolute()
-        if not path.is_dir():
-            raise InputError(f"{path} is not a session folder; `semiseg new` creates one.")
-        if not (path / "session.json").is_file():
-            raise InputError(f"{path} holds no session.json, so it is not a session folder; `semiseg new` creates one.")
-        return cls(path, parse_session(read_json(path / "session.json"), path))
 
     def close(self) -> None:
         """Write what is not on disk yet.
@@ -125,14 +72,16 @@ class Session:
         Raises
         ------
         StorageError
+            If something cannot be written; the rest is.
         """
+        failures = []
         for annotation in self._annotations.values():
-            annotation.flush()
-
-    @property
-    def name(self) -> str:
-        """Name of the session: that of its folder without the suffix."""
-        return self.path.name.removesuffix(SUFFIX)
+            try:
+                annotation.flush()
+            except StorageError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
     def move(self, path: str | Path) -> None:
         """Move the session folder ("Save as…").
@@ -150,40 +99,14 @@ class Session:
             If it cannot be moved; it stays where it was then.
         """
         self.close()
-        path = Path(path).absolute()
         running = [r.number for r in self.rounds() if r.status == "running"]
         if running:
             raise InputError(f"Round {running[0]} is running; stop it before the session is moved.")
-        # Until the folder is in its place, images beside it are named in a way that is right in both.
-        write_json(self.path / "session.json", self._content(self.classes, self.volumes, beside=False))
-        move_folder(self.path, path)
-        old, self.path = self.path, path
-        for volume, annotation in self._annotations.items():
-            annotation.folder = self._folder(volume)
-        self.volumes = {
-            i: r.model_copy(update={"source": path / r.source.relative_to(old)}) if r.source.is_relative_to(old) else r
-            for i, r in self.volumes.items()
-        }
-        self._commit()
-
-    def _commit(
-        self, *, classes: list[LabelClass] | None = None, volumes: dict[str, VolumeRecord] | None = None
-    ) -> None:
-        """Store tables and, only when they are on disk, take them over."""
-        classes = self.classes if classes is None else classes
-        volumes = self.volumes if volumes is None else volumes
-        write_json(self.path / "session.json", self._content(classes, volumes))
-        self.classes, self.volumes = classes, volumes
-
-    def _content(
-        self, classes: list[LabelClass], volumes: Mapping[str, VolumeRecord], *, beside: bool = True
-    ) -> dict[str, Any]:
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "classes": [c.model_dump() for c in classes],
-            "volumes": [record.to_json(self.path, beside=beside) for record in volumes.values()],
-            "settings": self.settings,
-        }
+        try:
+            self._relocate(path)
+        finally:
+            for volume, annotation in self._annotations.items():
+                annotation.folder = self._folder(volume)
 
     # -- volumes ----------------------------------------------------------------------------------------------
 
@@ -431,11 +354,6 @@ class Session:
         )
         self.rounds_changed.emit()
         return created
-
-    @property
-    def class_ids(self) -> tuple[int, ...]:
-        """Class id of each index the engine works with; the first is 0, background."""
-        return (0, *sorted(c.id for c in self.classes))
 
     def training_volume(self, volume_id: str, since: Round | None = None) -> TrainingVolume:
         """Return what the engine learns from one volume.

@@ -11,7 +11,7 @@ from superqt import QElidingLabel
 from napari_semiseg.gui.desk import Desk
 from napari_semiseg.gui.places import short
 from napari_semiseg.gui.widgets.pieces import button, column, row
-from napari_semiseg.session.session import SUFFIX
+from napari_semiseg.session.places import SUFFIX
 
 
 class Header(QWidget):

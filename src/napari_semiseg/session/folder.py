@@ -1,0 +1,120 @@
+"""What ``session.json`` says, in memory and on disk: classes, volumes and settings of a session folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from napari_semiseg.errors import InputError
+from napari_semiseg.session.classes import new_class
+from napari_semiseg.session.moving import move_folder
+from napari_semiseg.session.places import SUFFIX
+from napari_semiseg.session.schema import SCHEMA_VERSION, LabelClass, SessionFile, VolumeRecord, parse_session
+from napari_semiseg.session.storage import read_json, storing, write_json
+
+
+class SessionFolder:
+    """The tables of a session; every change is on disk before it is in memory.
+
+    Attributes
+    ----------
+    path : Path
+    classes : list of LabelClass
+    volumes : dict of str to VolumeRecord
+        By volume id, in the order they were added.
+    settings : dict
+    """
+
+    def __init__(self, path: Path, content: SessionFile) -> None:
+        self.path = path
+        self.classes = list(content.classes)
+        self.volumes = {record.id: record for record in content.volumes}
+        self.settings = dict(content.settings)
+
+    @classmethod
+    def create(cls, path: str | Path, *, classes: Mapping[int, str] | None = None) -> Self:
+        """Create an empty session folder.
+
+        Parameters
+        ----------
+        path : path
+            Must not exist yet, or be an empty folder.
+        classes : mapping of int to str, optional
+            Names by class id.
+
+        Raises
+        ------
+        InputError
+            If there is something at the path already, or a class cannot be used.
+        StorageError
+        """
+        path = Path(path).absolute()
+        table: list[LabelClass] = []
+        for class_id, name in (classes or {}).items():
+            table.append(new_class(table, int(class_id), name))
+        with storing(path):
+            if path.exists() and (not path.is_dir() or any(path.iterdir())):
+                raise InputError(f"{path} exists already; choose another name or open it.")
+            path.mkdir(parents=True, exist_ok=True)
+        session = cls(path, SessionFile(schema_version=SCHEMA_VERSION, classes=[], volumes=[]))
+        session._commit(classes=table)
+        return session
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """Open a session folder.
+
+        Raises
+        ------
+        InputError
+            If it is none, damaged, or of a newer version.
+        """
+        path = Path(path).absolute()
+        if not path.is_dir():
+            raise InputError(f"{path} is not a session folder; `semiseg new` creates one.")
+        if not (path / "session.json").is_file():
+            raise InputError(f"{path} holds no session.json, so it is not a session folder; `semiseg new` creates one.")
+        return cls(path, parse_session(read_json(path / "session.json"), path))
+
+    @property
+    def name(self) -> str:
+        """Name of the session: that of its folder without the suffix."""
+        return self.path.name.removesuffix(SUFFIX)
+
+    @property
+    def class_ids(self) -> tuple[int, ...]:
+        """Class id of each index the engine works with; the first is 0, background."""
+        return (0, *sorted(c.id for c in self.classes))
+
+    def _commit(
+        self, *, classes: list[LabelClass] | None = None, volumes: dict[str, VolumeRecord] | None = None
+    ) -> None:
+        """Store tables and, only when they are on disk, take them over."""
+        classes = self.classes if classes is None else classes
+        volumes = self.volumes if volumes is None else volumes
+        write_json(self.path / "session.json", self._content(classes, volumes))
+        self.classes, self.volumes = classes, volumes
+
+    def _content(
+        self, classes: list[LabelClass], volumes: Mapping[str, VolumeRecord], *, beside: bool = True
+    ) -> dict[str, Any]:
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "classes": [c.model_dump() for c in classes],
+            "volumes": [record.to_json(self.path, beside=beside) for record in volumes.values()],
+            "settings": self.settings,
+        }
+
+    def _relocate(self, path: str | Path) -> None:
+        """Move the folder and have the tables follow."""
+        path = Path(path).absolute()
+        # Until the folder is in its place, images beside it are named in a way that is right in both.
+        write_json(self.path / "session.json", self._content(self.classes, self.volumes, beside=False))
+        move_folder(self.path, path)
+        old, self.path = self.path, path
+        self.volumes = {
+            i: r.model_copy(update={"source": path / r.source.relative_to(old)}) if r.source.is_relative_to(old) else r
+            for i, r in self.volumes.items()
+        }
+        self._commit()
