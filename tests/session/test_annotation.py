@@ -129,6 +129,82 @@ def test_damaged_files_are_named(tmp_path, damage):
         Annotation.open(tmp_path / "v", SHAPE)
 
 
+def test_strokes_whose_state_a_crash_lost_count_as_scribbles(tmp_path):
+    annotation = Annotation.create(tmp_path / "v", SHAPE)
+    states = (tmp_path / "v" / "slices.json").read_bytes()
+    strokes = np.full(SHAPE[1:], 255, np.uint8)
+    strokes[3] = 4
+    annotation.set_plane(1, strokes)
+    annotation.set_state(1, SliceState.COMPLETE)
+    annotation.flush()
+    (tmp_path / "v" / "slices.json").write_bytes(states)
+    again = Annotation.open(tmp_path / "v", SHAPE)
+    assert again.healed == [1]
+    assert np.array_equal(again.resolved(1)[0], strokes)
+    again.flush()
+    assert Annotation.open(tmp_path / "v", SHAPE).healed == []
+
+
+def test_strokes_on_a_slice_that_was_set_unlabelled_are_not_healed(tmp_path):
+    annotation = Annotation.create(tmp_path / "v", SHAPE)
+    annotation.set_plane(1, np.ones(SHAPE[1:], np.uint8))
+    annotation.flush()
+    again = Annotation.open(tmp_path / "v", SHAPE)
+    assert (again.healed, again.annotated_planes()) == ([], [])
+
+
+def test_painting_while_a_flush_runs_is_written_by_the_next(tmp_path, monkeypatch):
+    annotation = Annotation.create(tmp_path / "v", SHAPE)
+    annotation.set_plane(1, np.ones(SHAPE[1:], np.uint8))
+    sync = os.fsync
+
+    def paint_meanwhile(handle):
+        annotation.said[1, 0, 0] = 7
+        annotation.mark_dirty(1)
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", paint_meanwhile)
+    annotation.flush()
+    monkeypatch.undo()
+    assert annotation.is_dirty
+    assert annotation.flush() == [1]
+    assert Annotation.open(tmp_path / "v", SHAPE).said[1, 0, 0] == 7
+
+
+def test_chunks_are_named_only_when_they_are_whole(tmp_path, monkeypatch):
+    """A power failure between the two leaves the old chunk: the new one is on the disk before it gets its name."""
+    annotation = Annotation.create(tmp_path / "v", SHAPE)
+    chunk = tmp_path / "v" / "annotation.zarr" / "c" / "1" / "0" / "0"
+    synced_before_named = []
+    sync = os.fsync
+
+    def note(handle):
+        if not synced_before_named:
+            synced_before_named.append(not chunk.exists())
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", note)
+    annotation.set_plane(1, np.ones(SHAPE[1:], np.uint8))
+    annotation.flush()
+    assert synced_before_named == [True]
+    assert chunk.exists()
+
+
+def test_slice_states_of_a_newer_version_are_not_guessed_at(tmp_path):
+    Annotation.create(tmp_path / "v", SHAPE)
+    (tmp_path / "v" / "slices.json").write_text('{"schema_version": 99, "slices": {}}')
+    with pytest.raises(InputError, match="newer"):
+        Annotation.open(tmp_path / "v", SHAPE)
+
+
+def test_a_read_only_annotation_writes_nothing(tmp_path):
+    Annotation.create(tmp_path / "v", SHAPE)
+    annotation = Annotation.open(tmp_path / "v", SHAPE, read_only=True)
+    annotation.set_plane(1, np.ones(SHAPE[1:], np.uint8))
+    assert annotation.flush() == []
+    assert (Annotation.open(tmp_path / "v", SHAPE).said == 255).all()
+
+
 def test_a_killed_writer_leaves_each_plane_old_or_new(tmp_path):
     """kill -9 at random moments: every plane is one that was written, and the states fit."""
     Annotation.create(tmp_path / "v", (4, 64, 64))

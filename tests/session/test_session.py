@@ -6,9 +6,12 @@ import shutil
 import nibabel as nib
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from small_sessions import truth, write_image
 
-from napari_semiseg.errors import InputError
+from napari_semiseg.engine.plan import Plan
+from napari_semiseg.errors import InputError, SemisegError, StorageError
 from napari_semiseg.io import Geometry
 from napari_semiseg.session import Session, SliceState
 from napari_semiseg.session.masks import from_mask
@@ -182,6 +185,127 @@ def test_a_painted_class_is_not_removed_without_asking(session):
     session.remove_class(2, erase=True)
     assert session.classes == []
     assert (Session.open(session.path).annotation(record.id).said == 255).all()
+
+
+def test_an_id_that_a_round_knows_is_not_given_to_another_class(session):
+    session.new_round(Plan())
+    session.remove_class(2, erase=True)
+    assert session.add_class("something else").id == 1
+    assert session.add_class("one more").id == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"colour": "red"}, "colour 'red' cannot be used"),
+        ({"name": "x" * 300}, "1 to 200 characters"),
+        ({"key": "ctrl"}, "single character"),
+    ],
+)
+def test_a_class_that_cannot_be_leaves_the_table_as_it_was(session, change, sentence):
+    before = list(session.classes)
+    with pytest.raises(InputError, match=sentence):
+        session.update_class(2, **change)
+    with pytest.raises(InputError, match=sentence):
+        session.add_class(**{"name": "new", **change})
+    assert session.classes == before
+    assert Session.open(session.path).classes == before
+
+
+@pytest.mark.parametrize("classes", [{0: "a"}, {255: "a"}, {1: " "}, {1: "a", 2: "a"}])
+def test_classes_that_cannot_be_leave_no_folder(tmp_path, classes):
+    with pytest.raises(InputError):
+        Session.create(tmp_path / "new.semiseg", classes=classes)
+    assert not (tmp_path / "new.semiseg").exists()
+
+
+def test_default_colours_and_keys_are_all_different(tmp_path):
+    session = Session.create(tmp_path / "new.semiseg", classes={i: f"c{i}" for i in range(1, 12)})
+    assert len({c.colour for c in session.classes}) == 11
+    assert [c.key for c in session.classes] == [*"123456789", "", ""]
+
+
+def test_a_volume_that_cannot_be_added_leaves_nothing(session, image, monkeypatch):
+    from napari_semiseg.session import folder
+
+    def full(*_, **__):
+        raise StorageError("full")
+
+    monkeypatch.setattr(folder, "write_json", full)
+    data, geometry = np.ones((4, 10, 12), np.float32), Geometry.from_spacing((4, 10, 12), (5, 1, 2))
+    data[0] = 0
+    for add in (lambda: session.add_volume(image), lambda: session.add_array(data, geometry, "array")):
+        with pytest.raises(StorageError):
+            add()
+    monkeypatch.undo()
+    with pytest.raises(InputError):
+        session.add_array(np.full((4, 10, 12), np.nan), geometry, "nothing")
+    assert [path.name for path in (session.path / "volumes").iterdir()] == ["heart"]
+    assert list(session.volumes) == ["heart"]
+
+
+def test_the_leftover_of_a_crash_is_not_taken_for_a_volume(session, image):
+    shutil.copytree(session.path / "volumes" / "heart", session.path / "volumes" / "heart-2")
+    assert session.add_volume(image).id == "heart-3"
+    assert list(Session.open(session.path).volumes) == ["heart", "heart-3"]
+
+
+def test_signals_tell_what_changed(session, image, tmp_path):
+    heard = []
+    for name in ("classes_changed", "volumes_changed", "slice_changed", "rounds_changed"):
+        getattr(session, name).connect(lambda *args, name=name: heard.append((name, *args)))
+    mask = np.zeros((48, 48, 6), np.uint8)
+    mask[5, 5, 2] = 77
+    nib.save(nib.Nifti1Image(mask, nib.load(image).affine), tmp_path / "mask.nii.gz")
+    session.add_volume(image, labels=tmp_path / "mask.nii.gz")
+    assert heard == [("volumes_changed",), ("classes_changed",)]
+    heard.clear()
+    session.remove_class(77, erase=True)
+    assert heard == [("slice_changed", "heart-2", 2), ("classes_changed",)]
+    heard.clear()
+    session.new_round(Plan())
+    assert heard == [("rounds_changed",)]
+
+
+def test_a_session_with_a_running_round_stays_where_it_is(session, tmp_path):
+    session.new_round(Plan()).claim()
+    with pytest.raises(InputError, match="Round 1 is running"):
+        session.move(tmp_path / "elsewhere.semiseg")
+
+
+def places(content, path=()):
+    """Yield every place in nested JSON."""
+    items = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    for key, value in items:
+        yield (*path, key)
+        yield from places(value, (*path, key))
+
+
+JUNK = [None, -1, 10**400, 1.5, "", "../../x", "\x00", [], {}, [[]], True, {"schema_version": 1}]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_junk_anywhere_in_the_session_file_gets_a_sentence(session, data):
+    file = session.path / "session.json"
+    original = file.read_text()
+    content = json.loads(original)
+    place = data.draw(st.sampled_from(list(places(content))))
+    inner = content
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = data.draw(st.sampled_from(JUNK))
+    try:
+        file.write_text(json.dumps(content))
+        opened = Session.open(session.path)
+        for volume in opened.volumes:
+            assert (opened.path / "volumes" / volume).parent == opened.path / "volumes"
+            opened.annotation(volume)
+            opened.load_volume(volume)
+    except SemisegError as error:
+        assert str(error)
+    finally:
+        file.write_text(original)
 
 
 def test_training_volumes_speak_in_indices(session):

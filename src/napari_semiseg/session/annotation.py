@@ -187,6 +187,7 @@ class Annotation:
     def _stored(self) -> zarr.Array:
         place = self.folder / "annotation.zarr"
         try:
+            (place / "zarr.json").stat()  # zarr would create the folder anew
             return zarr.open_array(DurableStore(place), mode="r+")
         except (ValueError, KeyError, FileNotFoundError, zarr.errors.BaseZarrError) as error:
             raise StorageError(
