@@ -193,13 +193,8 @@ def test_class_loss_does_not_overflow():
 def run(features, pixels, bank=None, threshold=1.0, **options):
     classes = pixels.probabilities.shape[1]
     bank = NegativeBank(classes, features.shape[1], 400) if bank is None else bank
-    return contrast(
-        features,
-        pixels,
-        torch.tensor(threshold),
-        bank,
-        **{"r_high": default_r_high(classes), "confidence": 0.5} | options,
-    )
+    options = {"r_high": default_r_high(classes), "confidence": 0.5} | options
+    return contrast(lambda chosen: features[chosen], pixels, torch.tensor(threshold), bank, **options)
 
 
 def test_only_confident_pixels_get_a_gradient():
@@ -297,3 +292,18 @@ def test_float32_even_under_autocast():
             values.append(run(unit(400), random_pixels()))
     assert values[1].dtype == torch.float32
     assert torch.equal(values[0], values[1])
+
+
+def test_projection_learns_under_autocast():
+    torch.manual_seed(0)
+    projection = torch.nn.Linear(16, 16)
+    raw = unit(400)
+    with torch.autocast("cpu", torch.bfloat16):
+        contrast(
+            lambda chosen: functional.normalize(projection(raw[chosen]).float(), dim=1),
+            random_pixels(),
+            torch.tensor(1.0),
+            NegativeBank(4, 16, 400),
+            r_high=2,
+        ).backward()
+    assert projection.weight.grad.abs().sum() > 0

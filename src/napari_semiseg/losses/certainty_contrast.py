@@ -7,6 +7,7 @@ labels y (ground truth where said, else argmax P), entropy H.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -146,6 +147,8 @@ class NegativeBank(nn.Module):
 def class_loss(anchors: Tensor, positive: Tensor, negatives: Tensor, ids: Tensor, temperature: float) -> Tensor:
     """Mean over anchors of −s_ip + log(e^{s_ip} + Σ_j (1/|n^j|) Σ_{k∈n^j} e^{s_ik}) (step 6), by logsumexp.
 
+    Not in half precision, even under autocast: it does not hold similarities divided by the temperature.
+
     Parameters
     ----------
     anchors : Tensor, shape (a, D)
@@ -155,15 +158,16 @@ def class_loss(anchors: Tensor, positive: Tensor, negatives: Tensor, ids: Tensor
         Class of each negative: the groups j.
     temperature : float
     """
-    to_positive = anchors @ positive / temperature
-    sizes = torch.bincount(ids)[ids].to(anchors.dtype)
-    to_negatives = anchors @ negatives.T / temperature - sizes.log()
-    # −s_p + log(e^{s_p} + N) = log(1 + N·e^{−s_p}), which keeps the digits of small losses.
-    return functional.softplus(to_negatives.logsumexp(dim=1) - to_positive).mean()
+    with torch.autocast(anchors.device.type, enabled=False):
+        to_positive = anchors @ positive / temperature
+        sizes = torch.bincount(ids)[ids].to(anchors.dtype)
+        to_negatives = anchors @ negatives.T / temperature - sizes.log()
+        # −s_p + log(e^{s_p} + N) = log(1 + N·e^{−s_p}), which keeps the digits of small losses.
+        return functional.softplus(to_negatives.logsumexp(dim=1) - to_positive).mean()
 
 
 def contrast(
-    features: Tensor,
+    embed: Callable[[Tensor], Tensor],
     pixels: Pixels,
     threshold: Tensor,
     bank: NegativeBank,
@@ -177,14 +181,13 @@ def contrast(
 ) -> Tensor:
     """L_bcl of one branch at one scale (steps 3–6); the bank is updated first.
 
-    Computed in float32 even under autocast: similarities divided by the temperature do not fit half precision.
-
     Parameters
     ----------
-    features : Tensor of float32, shape (n, D)
-        Normalised features of this branch.
+    embed : callable
+        Gives the normalised features, float32, shape (m, D), of this branch's pixels of given indices, int64, shape
+        (m,). Only anchors need a gradient, so only they are embedded with one: positives and negatives have none.
     pixels : Pixels
-        The same pixels as the other branch sees them.
+        The pixels as the other branch sees them.
     threshold : Tensor
         γ_t.
     bank : NegativeBank
@@ -200,22 +203,31 @@ def contrast(
     Tensor
         Scalar ≥ 0; 0 and attached to the graph when no class has anchors and negatives.
     """
-    with torch.autocast(features.device.type, enabled=False):
-        may_anchor = anchor_mask(pixels, threshold, confidence)
-        may_push = negative_mask(pixels, threshold, r_low, r_high)
-        losses = []
-        for c in range(pixels.probabilities.shape[1]):
-            pushed = torch.nonzero(may_push[:, c])[:, 0]
-            if len(pushed):
-                bank.push(c, features[pushed], pixels.label[pushed])
-            chosen = torch.nonzero(may_anchor & (pixels.label == c))[:, 0]
-            if len(chosen) == 0 or int(bank.filled[c]) == 0:
-                continue
-            positive = functional.normalize(features[chosen].detach().mean(dim=0), dim=0, eps=1e-6)
-            if len(chosen) > anchors:
-                chosen = chosen[torch.randperm(len(chosen), device=chosen.device)[:anchors]]
-            keys, ids = bank.sample(c, negatives)
-            losses.append(class_loss(features[chosen], positive, keys, ids, temperature))
-        if not losses:
-            return 0.0 * features.sum()
-        return torch.stack(losses).mean()
+    may_anchor = anchor_mask(pixels, threshold, confidence)
+    may_push = negative_mask(pixels, threshold, r_low, r_high)
+    needed = may_anchor | may_push.any(dim=1)
+    place = needed.cumsum(dim=0) - 1  # of a pixel among the needed ones
+    # Detached rather than under no_grad: older autocasts would then keep copies of the weights without a gradient.
+    features = embed(torch.nonzero(needed)[:, 0]).detach()
+    parts = []
+    for c in range(pixels.probabilities.shape[1]):
+        pushed = torch.nonzero(may_push[:, c])[:, 0]
+        if len(pushed):
+            bank.push(c, features[place[pushed]], pixels.label[pushed])
+        chosen = torch.nonzero(may_anchor & (pixels.label == c))[:, 0]
+        if len(chosen) == 0 or int(bank.filled[c]) == 0:
+            continue
+        positive = functional.normalize(features[place[chosen]].mean(dim=0), dim=0, eps=1e-6)
+        if len(chosen) > anchors:
+            chosen = chosen[torch.randperm(len(chosen), device=chosen.device)[:anchors]]
+        parts.append((chosen, positive, *bank.sample(c, negatives)))
+    # All classes at once: one gather has a far cheaper backward pass than one per class.
+    embedded = embed(torch.cat([chosen for chosen, *_ in parts]) if parts else needed.new_empty(0, dtype=torch.long))
+    if not parts:
+        return 0.0 * embedded.sum()
+    per_class = embedded.split([len(chosen) for chosen, *_ in parts])
+    losses = [
+        class_loss(mine, positive, keys, ids, temperature)
+        for mine, (_, positive, keys, ids) in zip(per_class, parts, strict=True)
+    ]
+    return torch.stack(losses).mean()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, cast
 
 import torch
@@ -21,17 +21,20 @@ _SCALE_NAMES = {1: "full", 4: "1/4", 8: "1/8"}
 
 
 class Projectors(nn.Module):
-    """1×1 convolution → 256, ReLU, 1×1 → 128 per network; the last layer is shared (methods.md 4)."""
+    """1×1 convolution → 256, ReLU, 1×1 → 128 per network; the last layer is shared (methods.md 4).
+
+    A 1×1 convolution is a linear layer per pixel, and only the pixels that the contrast asks for go through it.
+    """
 
     def __init__(self, channels: Mapping[str, int]) -> None:
         super().__init__()
-        self.first = nn.ModuleDict({name: nn.Conv2d(count, 256, 1) for name, count in channels.items()})
-        self.shared = nn.Conv2d(256, _WIDTH, 1)
+        self.first = nn.ModuleDict({name: nn.Linear(count, 256) for name, count in channels.items()})
+        self.shared = nn.Linear(256, _WIDTH)
 
-    def forward(self, name: str, features: Tensor) -> Tensor:
-        """Return normalised pixels in float32, shape (B·h·w, 128)."""
-        projected = self.shared(functional.relu(self.first[name](features))).float()
-        return functional.normalize(projected, dim=1, eps=1e-6).permute(0, 2, 3, 1).reshape(-1, _WIDTH)
+    def forward(self, name: str, pixels: Tensor) -> Tensor:
+        """Project pixels (n, channels) of a network to normalised features in float32, shape (n, 128)."""
+        projected = self.shared(functional.relu(self.first[name](pixels))).float()
+        return functional.normalize(projected, dim=1, eps=1e-6)
 
 
 class CertaintyContrast(CrossTeaching):
@@ -106,9 +109,9 @@ class CertaintyContrast(CrossTeaching):
             open_entropies = torch.cat([pixels.entropy[~pixels.said] for pixels in seen.values()])
             threshold = cc.entropy_threshold(open_entropies, cc.uncertain_share(progress, self.uncertain))
             for name, other in (("cnn", "transformer"), ("transformer", "cnn")):
-                features = networks[f"projectors{scale}"](name, outputs[name].features[key])[inside]
+                embed = _embedding(networks[f"projectors{scale}"], name, outputs[name].features[key], inside)
                 total = total + cc.contrast(
-                    features,
+                    embed,
                     seen[other],
                     threshold,
                     cast(cc.NegativeBank, networks[f"bank{scale}"]),
@@ -133,6 +136,13 @@ class CertaintyContrast(CrossTeaching):
 def _shrink(values: Tensor, size: torch.Size) -> Tensor:
     """Resample (B, H, W) by the nearest pixel."""
     return functional.interpolate(values[:, None].float(), size=size, mode="nearest")[:, 0].to(values.dtype)
+
+
+def _embedding(projectors: nn.Module, name: str, features: Tensor, inside: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return what projects the features (B, channels, h, w) of given ones among the pixels ``inside`` the image."""
+    flat = features.permute(0, 2, 3, 1).flatten(0, 2)
+    places = torch.nonzero(inside)[:, 0]
+    return lambda chosen: projectors(name, flat[places[chosen]])
 
 
 def _pixels(probabilities: Tensor, truth: Tensor, inside: Tensor, size: torch.Size) -> cc.Pixels:
