@@ -5,6 +5,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from napari_semiseg.engine.plan import Plan
+
 
 def truth(planes=6, side=48):
     """A disc that wanders, ids 0 and 2."""
@@ -19,3 +21,25 @@ def write_image(path: Path, seed=0, planes=6, side=48) -> Path:
     affine = np.array([[-0.7, 0, 0, 3], [0, -0.7, 0, 4], [0, 0, 5, -9], [0, 0, 0, 1.0]])
     nib.save(nib.Nifti1Image(image.transpose(2, 1, 0).astype(np.int16), affine), path)
     return path
+
+
+def plan(steps=4, **options) -> Plan:
+    """A run of the smallest networks on small crops."""
+    settings = {"crop": 32, "longest_side": 64, **options.pop("settings", {})}
+    return Plan(
+        method="supervised", steps=steps, device="cpu", precision="float32", threads=1, settings=settings, **options
+    )
+
+
+def only(session) -> str:
+    """The id of the first volume."""
+    return next(iter(session.volumes))
+
+
+def until(run, kind):
+    """Wait for an event of a kind."""
+    for event in run.tail():
+        if isinstance(event, kind):
+            return event
+        assert not event.terminal, event
+    raise AssertionError("the run ended without it")

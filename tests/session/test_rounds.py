@@ -10,23 +10,19 @@ import time
 
 import numpy as np
 import pytest
-from small_sessions import write_image
+from small_sessions import only, plan, until, write_image
 
 from napari_semiseg import io
 from napari_semiseg.engine import events
-from napari_semiseg.engine.plan import Plan
-from napari_semiseg.errors import InputError
-from napari_semiseg.session import Round, Session
-from napari_semiseg.session.export import accept_prediction, export_masks, export_model
+from napari_semiseg.engine.control import Wish
+from napari_semiseg.engine.predict import Maps
+from napari_semiseg.errors import InputError, StorageError
+from napari_semiseg.session import Round, Session, SliceState
+from napari_semiseg.session.control_file import ControlFile
+from napari_semiseg.session.export import accept_prediction, export_masks, export_model, mask_of
+from napari_semiseg.session.predictions import StoringWriter
 from napari_semiseg.session.run import train_round
 from napari_semiseg.session.supervisor import Supervisor
-
-
-def plan(steps=4, **options):
-    settings = {"crop": 32, "longest_side": 64, **options.pop("settings", {})}
-    return Plan(
-        method="supervised", steps=steps, device="cpu", precision="float32", threads=1, settings=settings, **options
-    )
 
 
 @pytest.fixture(scope="module")
@@ -35,18 +31,6 @@ def supervisor():
     supervisor.start()
     yield supervisor
     supervisor.kill()
-
-
-def only(session):
-    return next(iter(session.volumes))
-
-
-def until(run, kind, supervisor):
-    for event in supervisor.events(run):
-        if isinstance(event, kind):
-            return event
-        assert not event.terminal, event
-    raise AssertionError("the run ended without it")
 
 
 def test_a_round_in_this_process(session):
@@ -75,9 +59,9 @@ def test_a_round_in_the_worker(session, supervisor):
 
 def test_the_shown_plane_is_previewed_while_training(session, supervisor):
     round_ = supervisor.train(session.path, plan(steps=2000))
-    until(round_, events.StepDone, supervisor)
+    until(round_, events.StepDone)
     round_.control.show(only(session), 3)
-    event = until(round_, events.PreviewReady, supervisor)
+    event = until(round_, events.PreviewReady)
     assert (event.volume, event.plane) == (only(session), 3)
     preview = round_.preview(only(session), 3)
     assert preview["labels"].shape == (48, 48)
@@ -87,20 +71,20 @@ def test_the_shown_plane_is_previewed_while_training(session, supervisor):
 
 def test_pause_and_resume(session, supervisor):
     round_ = supervisor.train(session.path, plan(steps=2000))
-    until(round_, events.StepDone, supervisor)
+    until(round_, events.StepDone)
     round_.control.pause()
-    until(round_, events.Paused, supervisor)
+    until(round_, events.Paused)
     count = len(round_.events())
     time.sleep(0.5)
     assert len(round_.events()) == count
     round_.control.resume()
-    until(round_, events.Resumed, supervisor)
+    until(round_, events.Resumed)
     supervisor.stop(round_)
 
 
 def test_stop_is_quick_and_keeps_the_model(session, supervisor):
     round_ = supervisor.train(session.path, plan(steps=100_000))
-    until(round_, events.StepDone, supervisor)
+    until(round_, events.StepDone)
     began = time.monotonic()
     supervisor.stop(round_)
     assert time.monotonic() - began < 1.0
@@ -116,7 +100,7 @@ def test_a_killed_worker_costs_a_round_and_nothing_else(session):
     supervisor = Supervisor()
     supervisor.start()
     round_ = supervisor.train(session.path, plan(steps=100_000))
-    until(round_, events.StepDone, supervisor)
+    until(round_, events.StepDone)
     os.kill(supervisor.pid, signal.SIGKILL)
     last = list(supervisor.events(round_))[-1]
     assert isinstance(last, events.Failed)
@@ -132,7 +116,7 @@ def test_a_run_outlives_its_viewer(session):
     supervisor.start()
     round_ = supervisor.train(session.path, plan(steps=40))
     pid = supervisor.pid
-    until(round_, events.StepDone, supervisor)
+    until(round_, events.StepDone)
     supervisor.close()
     watched_again = Round(round_.path)
     assert isinstance(list(watched_again.tail())[-1], events.Finished)
@@ -224,9 +208,97 @@ def test_a_watcher_survives_half_a_line(session):
     assert [type(e).__name__ for e in found] == ["Notice", "Notice", "Finished"]
 
 
-def test_a_half_written_prediction_is_none(session):
-    from napari_semiseg.session.predictions import StoringWriter
+def test_half_a_line_of_a_killed_run_does_not_swallow_the_next_event(session):
+    round_ = session.new_round(plan())
+    round_.append(events.Notice(text="one"))
+    with (round_.path / "events.jsonl").open("a") as file:
+        file.write('{"event": "Notice", "te')
+    round_.append(events.Failed(error="gone"))
+    assert [type(e).__name__ for e in round_.events()] == ["Notice", "Failed"]
+    assert round_.status == "failed"
 
+
+def test_a_run_that_cannot_write_ends_and_its_watchers_learn_of_it(session, monkeypatch):
+    """The disk is full: not even the last event can be written, yet nobody waits for ever."""
+    original = Round.append
+
+    def append(self, event):
+        if isinstance(event, events.StepDone | events.Failed):
+            raise StorageError("The disk is full.")
+        original(self, event)
+
+    monkeypatch.setattr(Round, "append", append)
+    last = list(train_round(session, plan()))[-1]
+    assert isinstance(last, events.Failed)
+    assert last.error == "The disk is full."
+    assert not session.rounds()[0].is_alive()
+    watched = list(session.rounds()[0].tail())
+    assert isinstance(watched[-1], events.Failed)
+
+
+def test_what_is_wished_is_seen_at_once_and_stays_together(tmp_path):
+    asking, running = ControlFile(tmp_path / "control.json"), ControlFile(tmp_path / "control.json")
+    assert running.wish() == Wish()
+    asking.show("heart", 3)
+    asking.pause()
+    asking.predict()
+    assert running.wish() == Wish(pause=True, show=("heart", 3), predict=1)
+    asking.predict()
+    asking.resume()
+    asking.stop()
+    assert running.wish() == Wish(stop=True, show=("heart", 3), predict=2)
+    for damage in ("", "{", "[]", '{"stop": true}', '{"stop": 1, "pause": 0, "show": [1], "predict": 0}'):
+        (tmp_path / "control.json").write_text(damage)
+        assert running.wish() == Wish(stop=True, show=("heart", 3), predict=2)
+
+
+def test_a_damaged_preview_is_none(session):
+    round_ = session.new_round(plan())
+    (round_.path / "preview").mkdir()
+    for content in (b"", b"PK\x03\x04 not a zip", b"\x80\x04N."):
+        (round_.path / "preview" / "heart-1.npz").write_bytes(content)
+        assert round_.preview("heart", 1) is None
+
+
+def test_a_number_that_another_process_got_meanwhile_is_not_the_run(session):
+    round_ = session.new_round(plan())
+    round_.claim()
+    assert round_.is_alive()
+    record = json.loads((round_.path / "process.json").read_text())
+    (round_.path / "process.json").write_text(json.dumps({**record, "started": "1"}))
+    assert not round_.is_alive()
+    (round_.path / "process.json").write_text(json.dumps({**record, "host": "elsewhere"}))
+    assert round_.is_alive()
+    (round_.path / "process.json").write_text("[]")
+    assert not round_.is_alive()
+
+
+def test_the_writer_of_a_prediction_replaces_it_whole(session):
+    round_ = session.new_round(plan())
+    place = round_.prediction_path("heart")
+    maps = Maps(*(np.full((6, 4, 5), v, np.uint8) for v in (2, 9)), None, np.full((2, 6, 4, 5), 7, np.uint8))
+    for label in (2, 3):
+        StoringWriter(place, (6, 4, 5), (0, 2, 3), False)  # of a run that was killed
+        writer = StoringWriter(place, (6, 4, 5), (0, 2), False)
+        for first in (0, 3):
+            part = slice(first, first + 3)
+            writer.write(
+                first,
+                Maps(maps.labels[part] * 0 + label, maps.entropy[part], None, maps.probabilities[:, part]),
+            )
+        writer.close(complete=True)
+        stored = round_.prediction("heart")
+        assert (stored.labels[:] == label).all()
+        assert (stored.entropy[:] == 9).all()
+        assert stored.disagreement is None
+        assert (stored.probabilities[:, 2] == 7).all()
+        assert [path.name for path in place.parent.iterdir()] == ["heart.zarr"]
+    # A crash between the two renames.
+    place.rename(place.with_name(".heart.zarr.0.old"))
+    assert (round_.prediction("heart").labels[:] == 3).all()
+
+
+def test_a_half_written_prediction_is_none(session):
     round_ = session.new_round(plan())
     writer = StoringWriter(round_.prediction_path("heart"), (6, 48, 48), (0, 2), False)
     assert round_.prediction("heart") is None
@@ -276,6 +348,41 @@ def test_accepting_a_slice_makes_it_complete_and_keeps_strokes(session):
     accept_prediction(session, only(session), 2)
     assert str(annotation.states[2]) == "complete"
     assert (annotation.said[2, :4] == 0).all()
+
+
+def test_accepting_a_scribbled_slice_completes_it(session):
+    list(train_round(session, plan(steps=1)))
+    annotation = session.annotation(only(session))
+    annotation.set_state(3, SliceState.SCRIBBLED)
+    changed = accept_prediction(session, only(session), 3)
+    predicted = session.latest_prediction(only(session)).labels[3]
+    assert np.array_equal(annotation.resolved(3)[0], predicted)
+    assert changed == np.count_nonzero(predicted)
+    with pytest.raises(InputError, match="no slice 6"):
+        accept_prediction(session, only(session), 6)
+
+
+def test_a_mask_is_never_written_over_an_image(session, image):
+    before = image.read_bytes()
+    (written,) = export_masks(session, image.parent, source="annotation")
+    assert image.read_bytes() == before
+    assert written.name == "heart-mask.nii.gz"
+    assert session.load_volume(only(session)).data.shape == (6, 48, 48)
+    with pytest.raises(InputError, match="no volume 'liver'"):
+        export_masks(session, image.parent / "out", volumes=["liver"])
+
+
+def test_classes_that_were_removed_do_not_come_back_from_old_predictions(session, tmp_path):
+    list(train_round(session, plan(steps=1)))
+    round_ = session.latest_round()
+    labels = np.full((6, 48, 48), 2, np.uint8)
+    writer = StoringWriter(round_.prediction_path(only(session)), labels.shape, (0, 2), False)
+    writer.write(0, Maps(labels, labels, None, np.stack([labels, labels])))
+    writer.close(complete=True)
+    assert (mask_of(session, only(session), "prediction") == 2).all()
+    session.remove_class(2, erase=True)
+    assert (mask_of(session, only(session), "prediction") == 0).all()
+    assert accept_prediction(session, only(session), 3) == 0
 
 
 def test_several_volumes_train_together(session, tmp_path, supervisor):

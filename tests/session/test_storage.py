@@ -45,7 +45,7 @@ def test_a_failed_write_leaves_the_old_content_and_says_why(tmp_path, monkeypatc
 
 @pytest.mark.parametrize("durable", [True, False])
 def test_a_folder_that_is_gone_is_told(tmp_path, durable):
-    with pytest.raises(StorageError, match="there is no folder|is not there"):
+    with pytest.raises(StorageError, match=r"there is no folder|is not there"):
         write_bytes(tmp_path / "gone" / "x", b"", durable=durable)
 
 
@@ -53,9 +53,7 @@ def test_durable_writes_wait_for_the_disk_before_they_are_visible(tmp_path, monk
     order = []
     sync, replace = os.fsync, type(tmp_path).replace
     monkeypatch.setattr(os, "fsync", lambda handle: (order.append("fsync"), sync(handle))[1])
-    monkeypatch.setattr(
-        "pathlib.Path.replace", lambda self, target: (order.append("rename"), replace(self, target))[1]
-    )
+    monkeypatch.setattr("pathlib.Path.replace", lambda self, target: (order.append("rename"), replace(self, target))[1])
     write_bytes(tmp_path / "x", b"content")
     assert order[0] == "fsync"
     assert order.index("rename") > 0

@@ -164,7 +164,8 @@ class Supervisor:
             try:
                 self._process.stdin.write(line)
                 self._process.stdin.flush()
-                self._requests = [request for request in self._requests if not _is_over(request[1])]
+                # A round that is resumed was asked for before.
+                self._requests = [r for r in self._requests if r[1] != round_ and not _is_over(r[1])]
                 self._requests.append((session, round_))
                 return
             except OSError:

@@ -1,0 +1,201 @@
+"""Workers that hang, crash, are killed or belong to somebody else."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from small_sessions import only, plan, until
+
+from napari_semiseg.engine import events
+from napari_semiseg.session import Round, Session
+from napari_semiseg.session.supervisor import Supervisor
+
+
+@pytest.fixture
+def supervisor():
+    supervisor = Supervisor()
+    supervisor.start()
+    yield supervisor
+    supervisor.kill()
+
+
+def ended(run):
+    return list(run.tail())[-1]
+
+
+def test_a_worker_that_hangs_is_killed_and_replaced_within_a_second(session, supervisor):
+    round_ = supervisor.train(session.path, plan(steps=100_000))
+    until(round_, events.StepDone)
+    hung = supervisor.pid
+    os.kill(hung, signal.SIGSTOP)
+    began = time.monotonic()
+    supervisor.stop(round_)
+    assert time.monotonic() - began < 1.1
+    assert supervisor.pid not in (None, hung)
+    last = round_.last_event()
+    assert isinstance(last, events.Failed)
+    assert "before anything was learned" in last.error
+    assert session.latest_round() is None
+
+
+def test_a_round_that_was_killed_keeps_its_last_checkpoint(session, supervisor):
+    round_ = supervisor.train(session.path, plan(steps=100_000))
+    until(round_, events.StepDone)
+    supervisor.stop(round_)
+    checkpoint = (round_.path / "model.safetensors").read_bytes()
+    supervisor.resume(session.path, round_)
+    steps = round_.last_event()
+    while not isinstance(steps, events.StepDone):
+        steps = round_.last_event()
+    os.kill(supervisor.pid, signal.SIGSTOP)
+    supervisor.stop(round_, timeout=0.2)
+    assert round_.status == "stopped"
+    assert (round_.path / "model.safetensors").read_bytes() == checkpoint
+    assert session.latest_round() == round_
+    assert isinstance(ended(supervisor.predict(session.path, round_)), events.Finished)
+
+
+def test_a_checkpoint_survives_the_death_of_its_worker(session, supervisor):
+    round_ = supervisor.train(session.path, plan(steps=30))
+    assert isinstance(ended(round_), events.Finished)
+    content = (round_.path / "model.safetensors").read_bytes()
+    run = supervisor.predict(session.path, round_)
+    os.kill(supervisor.pid, signal.SIGKILL)
+    assert isinstance(ended(run), events.Failed)
+    assert (round_.path / "model.safetensors").read_bytes() == content
+    assert round_.status == "finished"
+    assert isinstance(ended(supervisor.predict(session.path, round_)), events.Finished)
+
+
+def test_a_crash_in_native_code_names_its_report(session, supervisor):
+    round_ = supervisor.train(session.path, plan(steps=100_000))
+    until(round_, events.StepDone)
+    os.kill(supervisor.pid, signal.SIGSEGV)
+    last = ended(round_)
+    assert isinstance(last, events.Failed)
+    with open(last.report, encoding="utf-8") as file:
+        assert "Segmentation fault" in file.read()
+
+
+def test_a_run_that_waits_behind_another_is_stopped_without_hurting_it(session, supervisor):
+    first = supervisor.train(session.path, plan(steps=100_000))
+    until(first, events.StepDone)
+    second = supervisor.train(session.path, plan(steps=100_000))
+    worker = supervisor.pid
+    supervisor.stop(second, timeout=0.1)
+    assert supervisor.pid == worker
+    assert first.status == "running"
+    supervisor.stop(first)
+    last = ended(second)
+    assert isinstance(last, events.Finished)
+    assert last.reason == "stopped"
+
+
+def test_a_run_that_waits_behind_a_hung_one_is_given_to_the_next_worker(session, supervisor):
+    first = supervisor.train(session.path, plan(steps=100_000))
+    until(first, events.StepDone)
+    second = supervisor.train(session.path, plan(steps=2))
+    os.kill(supervisor.pid, signal.SIGSTOP)
+    supervisor.stop(first, timeout=0.2)
+    assert isinstance(ended(second), events.Finished)
+
+
+def test_a_worker_that_outlived_its_viewer_is_ended_by_the_next_viewer(session, supervisor):
+    round_ = supervisor.train(session.path, plan(steps=100_000))
+    until(round_, events.StepDone)
+    left = supervisor.pid
+    supervisor.close()
+    other = Supervisor()
+    watched = Round(round_.path)
+    assert watched.status == "running"
+    os.kill(left, signal.SIGSTOP)
+    other.stop(watched, timeout=0.2)
+    assert not watched.is_alive()
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(left, 0)
+    other.kill()
+
+
+def test_somebody_elses_command_line_is_asked_and_not_killed(session):
+    program = (
+        "import sys; from napari_semiseg.session import Session; from napari_semiseg.session.run import train_round\n"
+        "from napari_semiseg.engine.plan import Plan\n"
+        "import os, signal\n"
+        f"session, plan = Session.open({str(session.path)!r}), Plan(**{plan(steps=100_000).model_dump()!r})\n"
+        "for event in train_round(session, plan):\n"
+        "    if type(event).__name__ == 'StepDone' and event.step == 1: os.kill(os.getpid(), signal.SIGSTOP)\n"
+    )
+    other = subprocess.Popen([sys.executable, "-c", program])
+    while not (rounds := session.rounds()) or not any(isinstance(e, events.StepDone) for e in rounds[0].events()):
+        time.sleep(0.05)
+        assert other.poll() is None
+    supervisor = Supervisor()
+    supervisor.stop(rounds[0], timeout=0.2)
+    assert other.poll() is None
+    assert rounds[0].status == "running"
+    other.send_signal(signal.SIGCONT)
+    assert other.wait(timeout=60) == 0
+    assert rounds[0].status == "stopped"
+    supervisor.kill()
+
+
+def test_a_worker_that_died_idle_is_replaced_at_the_next_press(session, supervisor):
+    supervisor.wait_until_ready()
+    os.kill(supervisor.pid, signal.SIGKILL)
+    while supervisor.pid is not None:
+        time.sleep(0.01)
+    assert isinstance(ended(supervisor.train(session.path, plan(steps=1))), events.Finished)
+
+
+def test_an_interrupted_round_goes_on_in_a_worker_and_is_watched_to_its_real_end(session, supervisor):
+    round_ = supervisor.train(session.path, plan(steps=40))
+    until(round_, events.StepDone)
+    supervisor.stop(round_)
+    assert round_.status == "stopped"
+    done = round_.last_event().steps
+    supervisor.resume(session.path, round_)
+    last = ended(round_)
+    assert (last.reason, last.steps) == ("budget", 40)
+    steps = [e.step for e in round_.events() if isinstance(e, events.StepDone)]
+    assert steps == list(range(1, 41))
+    assert done < 40
+
+
+def test_a_session_that_is_gone_ends_the_run_with_a_sentence(session, supervisor):
+    supervisor.wait_until_ready()
+    os.kill(supervisor.pid, signal.SIGSTOP)
+    round_ = supervisor.train(session.path, plan())
+    (session.path / "session.json").unlink()
+    os.kill(supervisor.pid, signal.SIGCONT)
+    last = ended(round_)
+    assert isinstance(last, events.Failed)
+    assert "session.json" in last.error
+
+
+def test_one_core_is_left_to_the_screen(session, supervisor):
+    cores = len(os.sched_getaffinity(0))
+    options = {**plan(steps=1).model_dump(), "threads": 0, "minutes": None}
+    round_ = supervisor.train(session.path, type(plan())(**options))
+    started = until(round_, events.Started)
+    assert f"({max(1, cores - 1)} threads)" in started.device
+    assert os.getpriority(os.PRIO_PROCESS, supervisor.pid) >= 10
+    ended(round_)
+
+
+def test_a_stop_during_the_prediction_leaves_the_earlier_one(session, supervisor):
+    first = supervisor.train(session.path, plan(steps=1))
+    ended(first)
+    before = first.prediction(only(session)).labels[:]
+    run = first.predicting()
+    run.control.stop()
+    supervisor._request(session.path, run)
+    assert ended(run).reason == "stopped"
+    assert (first.prediction(only(session)).labels[:] == before).all()
+    assert [p.name for p in (first.path / "predictions").iterdir()] == [f"{only(session)}.zarr"]
+    assert Session.open(session.path).latest_prediction(only(session)) is not None
