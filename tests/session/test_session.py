@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
+import time
 from contextlib import suppress
 
 import nibabel as nib
@@ -11,10 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_sessions import truth, write_image
 
+from napari_semiseg import io
 from napari_semiseg.engine.plan import Plan
 from napari_semiseg.errors import InputError, StorageError
 from napari_semiseg.io import Geometry
 from napari_semiseg.session import Session, SliceState
+from napari_semiseg.session.export import export_masks
 from napari_semiseg.session.masks import from_mask
 from napari_semiseg.session.merge import accepted, merged
 
@@ -326,3 +331,58 @@ def test_accepting_never_overwrites_unless_asked():
     said, predicted = np.array([255, 0, 3, 255], np.uint8), np.array([7, 7, 7, 0], np.uint8)
     assert accepted(said, predicted).tolist() == [7, 0, 3, 255]
     assert accepted(said, predicted, overwrite=True).tolist() == [7, 7, 7, 255]
+
+
+def test_a_killed_program_leaves_a_session_that_opens(session, image):
+    """kill -9 while strokes, states, classes, volumes and rounds are written: each is old or new."""
+    program = (
+        "import sys, numpy as np\n"
+        "from napari_semiseg.engine.plan import Plan\n"
+        "from napari_semiseg.session import Session, SliceState\n"
+        f"s = Session.open({str(session.path)!r}); a = s.annotation('heart'); print('go', flush=True)\n"
+        "for i in range(10**6):\n"
+        "    a.set_plane(i % 6, np.full((48, 48), 1 + i % 200, np.uint8)); a.set_state(i % 6, SliceState.COMPLETE)\n"
+        "    a.flush()\n"
+        "    s.update_class(2, name=f'cavity {i}')\n"
+        "    if i % 7 == 3: s.new_round(Plan())\n"
+        f"    if i % 7 == 6 and len(s.volumes) < 5: s.add_volume({str(image)!r})\n"
+    )
+    rng = np.random.default_rng(0)
+    for _ in range(6):
+        writer = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+        assert writer.stdout.readline() == b"go\n"
+        time.sleep(rng.uniform(0.02, 0.6))
+        writer.kill()
+        writer.wait()
+        writer.stdout.close()
+        again = Session.open(session.path)
+        assert again.classes[0].name.startswith("cavity")
+        for volume in again.volumes:
+            annotation = again.annotation(volume)
+            again.load_volume(volume)
+            if volume == "heart":
+                painted = [p for p in range(6) if (annotation.said[p] != 255).any()]
+                assert all(len(np.unique(annotation.said[p])) == 1 for p in painted if p not in (1, 4))
+                assert set(painted) <= set(annotation.annotated_planes())
+        for found in again.rounds():
+            assert 2 in found.class_ids
+        again.add_class(f"after {len(again.classes)}")
+        again.close()
+
+
+@pytest.mark.slow
+def test_real_volumes_and_their_masks_go_through_a_session_unchanged(tmp_path, shared_data):
+    """The first pair of every collection: the mask that comes out is the one that went in, on the image's grid."""
+    session = Session.create(tmp_path / "real.semiseg")
+    pairs = {e["path"].split("/")[0]: e for e in json.loads((shared_data / "manifest.json").read_text())["entries"]}
+    for pair in pairs.values():
+        labels = shared_data / pair["label_path"]
+        record = session.add_volume(shared_data / pair["path"], labels=labels)
+        given = io.read_mask(labels, record.geometry)
+        again = Session.open(session.path)
+        assert again.load_volume(record.id).data.shape == given.shape
+        carrying = (given > 0).any(axis=(1, 2))
+        assert again.annotation(record.id).annotated_planes() == np.flatnonzero(carrying).tolist()
+        (mask,) = export_masks(again, tmp_path / "masks", source="annotation", volumes=[record.id])
+        assert np.array_equal(io.read_mask(mask, record.geometry), given)
+    assert len(session.volumes) == len(pairs) > 10
