@@ -107,15 +107,17 @@ def test_no_pixel_is_a_negative_of_its_own_class(seed, classes, r_low, progress)
     assert not found.gather(1, pixels.label[:, None]).any()
 
 
-def test_bank_is_first_in_first_out():
-    """After K+5 keys the first 5 are gone."""
+@pytest.mark.parametrize("portion", [5, 7])  # 7 does not divide the capacity: a push goes over its end
+def test_bank_is_first_in_first_out(portion):
+    """After K+5 keys, and more, the first 5 are gone."""
     bank = NegativeBank(2, 1, 40)
-    for start in range(0, 45, 5):
-        values = torch.arange(start, start + 5).float()[:, None]
-        bank.push(1, values, torch.zeros(5, dtype=torch.long))
+    total = 45 if portion == 5 else 49
+    for start in range(0, total, portion):
+        values = torch.arange(start, start + portion)
+        bank.push(1, values.float()[:, None], values)
     keys, ids = bank.sample(1, 1000)
-    assert sorted(keys[:, 0].tolist()) == list(range(5, 45))
-    assert (ids == 0).all()
+    assert sorted(keys[:, 0].tolist()) == list(range(total - 40, total))
+    assert keys[:, 0].tolist() == ids.tolist()
     assert len(bank.sample(0, 1000)[0]) == 0
 
 
