@@ -151,10 +151,11 @@ def test_grey_is_repeated():
 
 
 def test_final_shuffle_keeps_neighbours_together():
-    """Token (i, j) becomes the 4×4 pixels from (4i, 4j)."""
-    x = torch.arange(2 * 3).reshape(1, 2, 3, 1).expand(1, 2, 3, 16).float()
-    expected = torch.arange(6.0).reshape(2, 3).repeat_interleave(4, 0).repeat_interleave(4, 1)
-    assert torch.equal(CSUnet._shuffle(x)[0, :, :, 0], expected)
+    """Channel 4p+q of token (i, j) becomes pixel (4i+p, 4j+q)."""
+    rows, columns = torch.arange(8)[:, None], torch.arange(12)[None]
+    pixels = (100.0 * rows + columns)[None, None]
+    x = functional.pixel_unshuffle(pixels, 4).permute(0, 2, 3, 1)
+    assert torch.equal(CSUnet._shuffle(x)[..., 0], pixels[:, 0])
 
 
 def test_drop_path_drops_whole_samples_and_keeps_the_mean():
