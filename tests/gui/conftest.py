@@ -129,7 +129,7 @@ def make_panel(make_napari_viewer: Callable, qtbot: Any) -> Iterator[Callable[..
     """Return a function that opens a window with the panel docked: panel, hands."""
     if os.environ.get("QT_QPA_PLATFORM") == "offscreen":
         pytest.skip("napari draws with OpenGL, which the offscreen platform lacks: use xvfb-run and xcb")
-    panels = []
+    opened: list[tuple[Any, Hands]] = []
 
     def make(viewer: Any = None) -> tuple[Any, Hands]:
         from napari_semiseg.gui.panel import dock
@@ -137,13 +137,15 @@ def make_panel(make_napari_viewer: Callable, qtbot: Any) -> Iterator[Callable[..
         viewer = viewer or make_napari_viewer(show=True)
         viewer.window.resize(1280, 800)
         panel = dock(viewer)
-        panels.append(panel)
         qtbot.wait(50)
-        return panel, Hands(viewer, qtbot)
+        opened.append((panel, Hands(viewer, qtbot)))
+        return opened[-1]
 
     yield make
-    for panel in panels:
+    for panel, hands in opened:
         panel.end()
+        # pytest keeps the values of fixtures until napari has looked for windows that are still referred to.
+        vars(hands).clear()
 
 
 @pytest.fixture

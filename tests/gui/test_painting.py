@@ -25,7 +25,7 @@ def test_a_volume_opens_in_millimetres_with_its_annotation_selected(opened):
     assert [str(unit) for unit in sheet.annotation.units] == ["millimeter"] * 3
     assert sheet.annotation.data.dtype == np.uint8
     np.testing.assert_array_equal(sheet.annotation.scale, sheet.image.scale)
-    assert panel.viewer.layers.selection.active is sheet.annotation
+    assert panel.viewer.layers.selection.active.name == sheet.annotation.name
     assert sheet.annotation.n_edit_dimensions == 2
     assert sheet.annotation.contiguous
     assert sheet.image.metadata["semiseg"]["geometry"]["format"] == "nifti"

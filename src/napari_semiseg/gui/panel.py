@@ -39,6 +39,9 @@ class Panel(QWidget):
 
     def __init__(self, napari_viewer: napari.Viewer):
         super().__init__()
+        # Qt sends events while the children are built.
+        self._window: QWidget | None = None
+        self._closing = False
         self.viewer = napari_viewer
         self.desk = Desk(napari_viewer)
         theme_name = str(napari_viewer.theme)
@@ -66,8 +69,6 @@ class Panel(QWidget):
         self.desk.message.connect(self.messages.show_message)
         self.desk.offer.connect(self.messages.show_offer)
         napari_viewer.events.theme.connect(self._on_theme)
-        self._window: QWidget | None = None
-        self._closing = False
         # napari destroys a dock that is closed by its cross, without a close event for what is inside.
         self.destroyed.connect(partial(finish, self.desk, self.letters, self.activity))
         self._warm = QTimer(self)
@@ -108,6 +109,10 @@ class Panel(QWidget):
     def end(self) -> None:
         """Write what is left and let go of viewer, worker and threads."""
         self._warm.stop()
+        if self._window is not None:
+            # Qt may outlive what Python knows of this panel; no event may come then.
+            self._window.removeEventFilter(self)
+            self._window = None
         finish(self.desk, self.letters, self.activity)
 
     def _not_closing(self) -> None:
