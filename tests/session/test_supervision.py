@@ -13,13 +13,16 @@ import pytest
 from small_sessions import only, plan, until
 
 from napari_semiseg.engine import events
+from napari_semiseg.errors import InputError
 from napari_semiseg.session import Round, Session
+from napari_semiseg.session import supervisor as supervision
 from napari_semiseg.session.supervisor import Supervisor
 
 
 @pytest.fixture
 def supervisor():
-    supervisor = Supervisor()
+    """A supervisor that takes a worker for hung as soon as it does not answer."""
+    supervisor = Supervisor(patience=0.0)
     supervisor.start()
     yield supervisor
     supervisor.kill()
@@ -42,6 +45,62 @@ def test_a_worker_that_hangs_is_killed_and_replaced_within_a_second(session, sup
     assert isinstance(last, events.Failed)
     assert "before anything was learned" in last.error
     assert session.latest_round() is None
+
+
+def test_a_long_step_costs_neither_time_nor_what_was_learned(session):
+    patient = Supervisor()
+    patient.start()
+    round_ = patient.train(session.path, plan(steps=100_000))
+    until(round_, events.StepDone)
+    busy = patient.pid
+    os.kill(busy, signal.SIGSTOP)
+    began = time.monotonic()
+    patient.stop(round_)
+    assert time.monotonic() - began < 1.1
+    assert isinstance(ended(round_), events.Finished)
+    assert round_.status == "stopped"
+    assert patient.pid not in (None, busy)
+    assert busy in patient.pids
+    with pytest.raises(InputError, match="Round 1 is running"):
+        session.move(session.path.with_name("moved.semiseg"))
+    os.kill(busy, signal.SIGCONT)
+    again = patient.train(session.path, plan(steps=2))
+    assert again.config["continues"] == 1
+    assert round_.has_model
+    assert round_.status == "stopped"
+    assert patient.pids == [patient.pid]
+    assert isinstance(ended(again), events.Finished)
+    patient.kill()
+
+
+def test_a_worker_that_never_comes_back_from_a_long_step_is_ended_in_the_end(session, monkeypatch):
+    monkeypatch.setattr(supervision, "_LEAVE", 0.5)
+    patient = Supervisor()
+    patient.start()
+    round_ = patient.train(session.path, plan(steps=100_000))
+    until(round_, events.StepDone)
+    busy = patient.pid
+    os.kill(busy, signal.SIGSTOP)
+    patient.stop(round_, timeout=0.1)
+    assert busy in patient.pids
+    assert isinstance(ended(patient.train(session.path, plan(steps=1))), events.Finished)
+    assert busy not in patient.pids
+    patient.kill()
+
+
+def test_what_waits_behind_a_long_step_is_run_once(session):
+    patient = Supervisor()
+    patient.start()
+    first = patient.train(session.path, plan(steps=100_000))
+    until(first, events.StepDone)
+    second = patient.train(session.path, plan(steps=2))
+    os.kill(patient.pid, signal.SIGSTOP)
+    patient.stop(first, timeout=0.1)
+    assert first.status == "stopped"
+    os.kill(patient.pid, signal.SIGCONT)
+    assert isinstance(ended(second), events.Finished)
+    assert sum(isinstance(event, events.Started) for event in second.events()) == 1
+    patient.kill()
 
 
 def test_a_round_that_was_killed_keeps_its_last_checkpoint(session, supervisor):
@@ -111,7 +170,7 @@ def test_a_worker_that_outlived_its_viewer_is_ended_by_the_next_viewer(session, 
     until(round_, events.StepDone)
     left = supervisor.pid
     supervisor.close()
-    other = Supervisor()
+    other = Supervisor(patience=0.0)
     watched = Round(round_.path)
     assert watched.status == "running"
     os.kill(left, signal.SIGSTOP)

@@ -118,6 +118,12 @@ class Round:
         runner = self.runner
         return runner is not None and runner.is_alive
 
+    @property
+    def is_being_written(self) -> bool:
+        """Whether a process of this machine writes to the round, be it only its last checkpoint."""
+        runner = self.runner
+        return runner is not None and runner.is_here and runner.is_alive
+
     def claim(self, pid: int | None = None, *, worker: bool = False) -> None:
         """Note which process runs the round: this one, unless told otherwise.
 

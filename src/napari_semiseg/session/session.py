@@ -99,7 +99,7 @@ class Session(SessionFolder):
             If it cannot be moved; it stays where it was then.
         """
         self.close()
-        running = [r.number for r in self.rounds() if r.status == "running"]
+        running = [r.number for r in self.rounds() if r.status == "running" or r.is_being_written]
         if running:
             raise InputError(f"Round {running[0]} is running; stop it before the session is moved.")
         try:

@@ -18,16 +18,25 @@ from napari_semiseg.errors import StorageError
 from napari_semiseg.session.rounds import Round
 from napari_semiseg.session.session import Session
 
+_LEAVE = 15.0  # s that such a worker has to save what it learned
+
 
 class Supervisor:
     """Keeps one worker process warm, hands it requests, and can end a run for certain.
 
     Blocking calls are short; none of them waits for a run.
+
+    Parameters
+    ----------
+    patience : float
+        Seconds since its last event for which a worker that was asked to stop is believed to be in a long step.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float = 5.0) -> None:
+        self._patience = patience
         self._process: subprocess.Popen[str] | None = None
         self._requests: list[tuple[Path, Round]] = []
+        self._leaving: list[tuple[float, subprocess.Popen[str]]] = []
 
     def start(self) -> None:
         """Start the worker if there is none; returns before it is ready."""
@@ -54,7 +63,8 @@ class Supervisor:
     @property
     def pids(self) -> list[int]:
         """Process numbers of all processes of this supervisor, for whoever measures them."""
-        return [] if self.pid is None else [self.pid]
+        own = [] if self.pid is None else [self.pid]
+        return own + [process.pid for _, process in self._leaving if process.poll() is None]
 
     def wait_until_ready(self, timeout: float = 60.0) -> bool:
         """Wait until the worker has imported what it needs; for benchmarks and tests."""
@@ -76,6 +86,7 @@ class Supervisor:
         InputError, StorageError
         """
         opened = session if isinstance(session, Session) else Session.open(session)
+        self._settle()
         round_ = opened.new_round(plan)
         self._request(opened.path, round_)
         return round_
@@ -111,10 +122,11 @@ class Supervisor:
         return round_.tail()
 
     def stop(self, round_: Round, timeout: float = 0.9) -> None:
-        """Ask a run to end; if it does not within ``timeout`` seconds, end its process and start a fresh one.
+        """Ask a run to end; if it takes longer than ``timeout`` seconds, end it for its watchers.
 
-        What was learned up to the last checkpoint is kept in either case. A run of somebody else's command line is
-        only asked, and so is one that still waits behind another.
+        A worker in the middle of a long step may finish it and save what was learned, but nobody waits for that; one
+        that does not answer any more is killed, and its last checkpoint stays. A run of somebody else's command line
+        is only asked, and so is one that still waits behind another.
         """
         round_.control.stop()
         until = time.monotonic() + timeout
@@ -124,34 +136,62 @@ class Supervisor:
             time.sleep(0.02)
         else:
             return
-        runner = round_.runner
+        runner, last = round_.runner, round_.last_event()
         waiting = [request for request in self._requests if not _is_over(request[1])]
+        own = runner is not None and runner.pid == self.pid
+        at_work = False
         if runner is not None and runner.is_alive:
             if not runner.can_be_killed or round_ in [other for _, other in waiting[1:]]:
                 return
-            if runner.pid == self.pid:
-                self.kill()
-            else:
-                runner.kill()  # a worker that outlived the viewer that started it
+            at_work = last is not None and time.time() - last.time < self._patience
+        if not at_work and runner is not None:
+            runner.kill()
         if not _is_over(round_):
-            round_.append(_stopped(round_))
-        round_.release()
+            round_.append(_stopped(round_, saving=at_work))
+        if not at_work:
+            round_.release()
+        if at_work and len(waiting) > 1:
+            return  # it goes on with the next request by itself
+        if own:
+            self._dismiss()
         self.start()
-        if not self._requests:
-            for path, other in waiting:
-                if other != round_:
-                    self._request(path, other)
+        for path, other in waiting:
+            if other != round_ and not self._has(other):
+                self._request(path, other)
 
     def kill(self) -> None:
-        """End the worker process at once."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait(timeout=10)
-        self._let_go()
+        """End all worker processes at once."""
+        self._dismiss()
+        for _, process in self._leaving:
+            process.kill()
+            process.wait(timeout=10)
+        self._leaving.clear()
 
     def close(self) -> None:
         """Let go of the worker: it finishes the run it is in, if any, and leaves by itself."""
         self._let_go()
+        self._settle(timeout=0.0)
+
+    def _has(self, round_: Round) -> bool:
+        return any(other == round_ for _, other in self._requests)
+
+    def _dismiss(self) -> None:
+        """Let go of the worker, which has a while to leave."""
+        if self._process is not None:
+            self._leaving.append((time.monotonic() + _LEAVE, self._process))
+        self._let_go()
+
+    def _settle(self, timeout: float = 3.0) -> None:
+        """Wait a little for workers that are saving what they learned, so that the next round continues from it."""
+        until = time.monotonic() + timeout
+        while True:
+            for deadline, process in self._leaving:
+                if time.monotonic() > deadline:
+                    process.kill()
+            self._leaving = [entry for entry in self._leaving if entry[1].poll() is None]
+            if not self._leaving or time.monotonic() > until:
+                return
+            time.sleep(0.02)
 
     def _request(self, session: Path, round_: Round) -> None:
         line = json.dumps({"session": str(session), "round": round_.number, "run": round_.run}) + "\n"
@@ -169,7 +209,7 @@ class Supervisor:
                 self._requests.append((session, round_))
                 return
             except OSError:
-                self.kill()  # it died since it was started; another one is tried once
+                self._dismiss()  # it died since it was started; another one is tried once
         round_.release()
         with contextlib.suppress(StorageError):
             round_.append(events.Failed(error="The training process could not be started; start napari again."))
@@ -189,11 +229,13 @@ def _is_over(round_: Round) -> bool:
     return last is not None and last.terminal
 
 
-def _stopped(round_: Round) -> Event:
-    """Return the last event of a run whose process was ended because it did not stop by itself."""
-    if not round_.has_model:
+def _stopped(round_: Round, *, saving: bool) -> Event:
+    """Return the last event of a run that did not stop by itself in time."""
+    if not saving and not round_.has_model:
         return events.Failed(error="The run was stopped before anything was learned.")
     found = round_.events()
-    steps = [e.step for e in found if isinstance(e, events.CheckpointSaved)]
-    seconds = found[-1].time - found[0].time
-    return events.Finished(reason="stopped", steps=steps[-1] if steps else 0, seconds=max(0.0, seconds))
+    kind = events.StepDone if saving else events.CheckpointSaved
+    steps = [event.step for event in found if isinstance(event, kind)]
+    return events.Finished(
+        reason="stopped", steps=steps[-1] if steps else 0, seconds=max(0.0, found[-1].time - found[0].time)
+    )
