@@ -179,7 +179,8 @@ def test_switching_volumes_keeps_both_and_shows_one(opened, tmp_path):
     other = tmp_path / "second.nii"
     nibabel.save(nibabel.Nifti1Image(blob((30, 40, 9), 1)[0], np.diag([1, 1, 5.0, 1])), other)
     panel.viewer.open(str(other), plugin="napari-semiseg")
-    hands.wait(lambda: desk.sheet is not None and desk.sheet.entry is not first and len(desk.session.volumes) == 2)
+    hands.wait(lambda: desk.sheet is not None and desk.sheet.entry is not first)
+    hands.wait(lambda: desk.session is not None and len(desk.session.volumes) == 2)
     assert panel.header.volumes.count() == 2
     assert len(panel.viewer.layers) == 2, [layer.name for layer in panel.viewer.layers]
     desk.sheet.go_to(3)

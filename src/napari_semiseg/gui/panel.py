@@ -107,7 +107,9 @@ class Panel(QWidget):
         super().closeEvent(event)
 
     def end(self) -> None:
-        """Write what is left and let go of viewer, worker and threads."""
+        """Write what is left and let go of viewer, worker and threads; may be called again."""
+        if self.desk.closed:
+            return
         self._warm.stop()
         if self._window is not None:
             # Qt may outlive what Python knows of this panel; no event may come then.
