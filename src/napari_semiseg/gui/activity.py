@@ -18,14 +18,26 @@ class ActivityBar:
     def __init__(self, training: Training):
         self._training = training
         self.bar: Any = None
+        self._updating = False
         training.changed.connect(self.update)
         training.progressed.connect(self.update)
 
     def update(self) -> None:
         """Follow the run."""
+        # napari handles events while it draws the bar, and one of them may be the next news of the run.
+        if self._updating:
+            return
+        self._updating = True
+        try:
+            self._draw()
+        finally:
+            self._updating = False
+        if not self._training.phase.active:
+            self.close()
+
+    def _draw(self) -> None:
         training = self._training
         if not training.phase.active:
-            self.close()
             return
         if self.bar is None:
             self.bar = progress(total=TOTAL, desc="Semiseg training")
