@@ -229,6 +229,7 @@ def predict(
     stems = list(file_stems({str(i): volume.name for i, volume in enumerate(volumes)}).values())
     wanted = {"labels": out, "entropy": entropy, "disagreement": disagreement, "probabilities": probabilities}
     targets = {kind: _targets(Path(path), stems) for kind, path in wanted.items() if path is not None}
+    _refuse_overwriting([volume.source for volume in volumes], targets)
     if disagreement is not None and len(model.method.shares()) < 2:
         raise InputError(f"The method {model.method.name} has one network, so there is no disagreement to write.")
     colours = {c.id: c.rgb for c in session.classes} if session is not None else None
@@ -383,3 +384,13 @@ def _targets(path: Path, stems: Sequence[str]) -> list[Path]:
         raise InputError(f"{path} is one file name for {len(stems)} volumes; give a folder.")
     path.mkdir(parents=True, exist_ok=True)
     return [path / f"{stem}.nii.gz" for stem in stems]
+
+
+def _refuse_overwriting(images: Sequence[Path | None], targets: Mapping[str, Sequence[Path]]) -> None:
+    """Refuse to write a result over an image or over another result."""
+    taken = {image.resolve(): f"the image {image}" for image in images if image is not None}
+    for kind, paths in targets.items():
+        for path in paths:
+            if path.resolve() in taken:
+                raise InputError(f"The {kind} would be written over {taken[path.resolve()]}; choose another place.")
+            taken[path.resolve()] = f"the {kind} {path}"

@@ -137,6 +137,26 @@ def test_errors_of_the_input_end_the_round_with_a_sentence(session, supervisor):
     assert not last.report
 
 
+def test_scribbles_without_background_strokes_get_a_warning(session):
+    annotation = session.annotation(only(session))
+    annotation.set_state(4, SliceState.SCRIBBLED)
+    notices = [e for e in train_round(session, plan(steps=1)) if isinstance(e, events.Notice) and e.level == "warning"]
+    assert any("no background strokes" in notice.text for notice in notices)
+    annotation.said[4, :3] = 0
+    annotation.mark_dirty(4)
+    run = list(train_round(session, plan(steps=1)))
+    assert not any("background strokes" in e.text for e in run if isinstance(e, events.Notice))
+
+
+def test_a_session_without_any_label_is_refused_in_a_sentence(session):
+    for plane in (1, 4):
+        session.annotation(only(session)).set_state(plane, SliceState.UNLABELLED)
+    last = list(train_round(session, plan(steps=1)))[-1]
+    assert isinstance(last, events.Failed)
+    assert "label one slice" in last.error
+    assert not last.report
+
+
 def test_internal_errors_leave_a_report(session, monkeypatch):
     from napari_semiseg.engine import train
 
