@@ -9,6 +9,14 @@ from small_sessions import truth, write_image
 from napari_semiseg.session import Session, SliceState
 
 
+@pytest.fixture(scope="session", autouse=True)
+def state_of_its_own(tmp_path_factory):
+    """Workers leave their logs with the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture
 def image(tmp_path) -> Path:
     """An image file."""

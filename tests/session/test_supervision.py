@@ -142,6 +142,19 @@ def test_a_crash_in_native_code_names_its_report(session, supervisor):
         assert "Segmentation fault" in file.read()
 
 
+def test_a_worker_that_cannot_start_names_its_report(session, tmp_path, monkeypatch):
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "torch.py").write_text("raise ImportError('libcudart.so.99 is missing')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "broken"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    unlucky = Supervisor()
+    last = ended(unlucky.train(session.path, plan(steps=1)))
+    assert isinstance(last, events.Failed)
+    with open(last.report, encoding="utf-8") as file:
+        assert "libcudart.so.99 is missing" in file.read()
+    unlucky.kill()
+
+
 def test_a_run_that_waits_behind_another_is_stopped_without_hurting_it(session, supervisor):
     first = supervisor.train(session.path, plan(steps=100_000))
     until(first, events.StepDone)

@@ -82,6 +82,13 @@ class Runner:
                 os.kill(self.pid, signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)
 
 
+def startup_log() -> Path:
+    """Return the file that keeps what a worker process says before it works on a round."""
+    from platformdirs import user_log_path
+
+    return user_log_path("napari-semiseg", appauthor=False) / "worker.log"
+
+
 def _status(pid: int) -> list[str]:
     """Return the fields of ``/proc/<pid>/stat`` from the state on; empty where there is no such file."""
     try:

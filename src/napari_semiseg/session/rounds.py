@@ -18,7 +18,7 @@ from napari_semiseg.engine.events import Event
 from napari_semiseg.errors import InputError, StorageError
 from napari_semiseg.session.control_file import ControlFile
 from napari_semiseg.session.predictions import StoredPrediction
-from napari_semiseg.session.processes import Runner
+from napari_semiseg.session.processes import Runner, startup_log
 from napari_semiseg.session.storage import read_json, storing, write_bytes, write_json
 
 if TYPE_CHECKING:
@@ -208,11 +208,13 @@ class Round:
     def epitaph(self) -> Event:
         """Return the last event of a run whose process has gone without one."""
         kept = "its last checkpoint is kept" if self.has_model else "nothing was saved yet"
-        said = self.log.exists() and self.log.stat().st_size > 0
+        # A worker that never came to this round left its words where it started.
+        log = self.log if self.log.exists() else startup_log()
+        said = log.exists() and log.stat().st_size > 0
         return events.Failed(
             error=f"The training process of round {self.number} ended unexpectedly (killed, or out of memory or disk "
             f"space); {kept}.",
-            report=str(self.log) if said else "",
+            report=str(log) if said else "",
         )
 
     def _read_from(self, place: int) -> tuple[list[Event], int]:

@@ -10,11 +10,13 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from napari_semiseg.engine import events
 from napari_semiseg.engine.events import Event
 from napari_semiseg.engine.plan import Plan
 from napari_semiseg.errors import StorageError
+from napari_semiseg.session.processes import startup_log
 from napari_semiseg.session.rounds import Round
 from napari_semiseg.session.session import Session
 
@@ -44,11 +46,15 @@ class Supervisor:
             return
         self._let_go()
         self._requests.clear()  # they died with the worker that had them
-        self._process = subprocess.Popen(
+        with _open_startup_log() as log:
+            self._process = self._spawn(log)
+
+    def _spawn(self, log: IO[bytes]) -> subprocess.Popen[str]:
+        return subprocess.Popen(
             [sys.executable, "-m", "napari_semiseg.session.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=log,
             text=True,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
             # A group of its own: signals of the viewer's terminal do not reach it.
@@ -222,6 +228,15 @@ class Supervisor:
                 with contextlib.suppress(OSError):
                     pipe.close()
         self._process = None
+
+
+def _open_startup_log() -> IO[bytes]:
+    log = startup_log()
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        return log.open("wb")
+    except OSError:
+        return open(os.devnull, "wb")
 
 
 def _is_over(round_: Round) -> bool:
