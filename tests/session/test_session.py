@@ -10,8 +10,6 @@ from contextlib import suppress
 import nibabel as nib
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from small_sessions import truth, write_image
 
 from napari_semiseg import io
@@ -290,27 +288,25 @@ def places(content, path=()):
 JUNK = [None, -1, 10**400, 1.5, "", "../../x", "\x00", [], {}, [[]], True, {"schema_version": 1}]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data())
-def test_junk_anywhere_in_the_session_file_is_refused_in_a_sentence_or_harmless(session, data):
+@pytest.mark.parametrize("junk", JUNK, ids=lambda junk: repr(junk)[:12])
+def test_junk_anywhere_in_the_session_file_is_refused_in_a_sentence_or_harmless(session, junk):
     file = session.path / "session.json"
     original = file.read_text()
-    content = json.loads(original)
-    place = data.draw(st.sampled_from(list(places(content))))
-    inner = content
-    for key in place[:-1]:
-        inner = inner[key]
-    inner[place[-1]] = data.draw(st.sampled_from(JUNK))
-    file.write_text(json.dumps(content))
-    try:
+    tried = 0
+    for place in places(json.loads(original)):
+        content = inner = json.loads(original)
+        for key in place[:-1]:
+            inner = inner[key]
+        inner[place[-1]] = junk
+        file.write_text(json.dumps(content))
+        tried += 1
         with suppress(InputError):
             opened = Session.open(session.path)
             for volume in opened.volumes:
                 assert (opened.path / "volumes" / volume).parent == opened.path / "volumes"
                 opened.annotation(volume)
                 opened.load_volume(volume)
-    finally:
-        file.write_text(original)
+    assert tried > 50
 
 
 def test_training_volumes_speak_in_indices(session):

@@ -89,11 +89,11 @@ class Annotation:
         InputError
             If its files are damaged or do not fit the volume.
         """
-        annotation = cls(folder, shape, read_only=read_only)
         try:
             stored = zarr.open_array(folder / "annotation.zarr", mode="r")
             if stored.shape != shape or stored.dtype != np.uint8:
                 raise ValueError(f"shape {stored.shape} instead of {shape}")
+            annotation = cls(folder, shape, read_only=read_only)
             annotation.said[:] = stored[:]
         except (ValueError, TypeError, OSError, KeyError, RuntimeError, zarr.errors.BaseZarrError) as error:
             raise InputError(f"{folder / 'annotation.zarr'} is damaged ({error}); restore it from a backup.") from None

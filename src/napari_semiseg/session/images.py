@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def read_image(record: VolumeRecord, *, verify: bool = True) -> Volume:
     InputError
         If the file was moved or is not the one that was annotated.
     """
-    if not record.source.exists():
+    if not os.path.exists(record.source):  # a path that cannot even be looked up is as good as gone
         raise InputError(f"The image {record.source} of {record.name} is gone; bring it back to that place.")
     if verify and io.content_hash(record.source, record.series) != record.hash:
         raise InputError(
