@@ -255,7 +255,7 @@ def test_one_core_is_left_to_the_screen(session, supervisor):
     options = {**plan(steps=1).model_dump(), "threads": 0, "minutes": None}
     round_ = supervisor.train(session.path, type(plan())(**options))
     started = until(round_, events.Started)
-    assert f"({max(1, cores - 1)} threads)" in started.device
+    assert f"({max(1, cores - 1)} thread" in started.device
     assert os.getpriority(os.PRIO_PROCESS, supervisor.pid) >= 10
     ended(round_)
 
