@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("nii.gz", "nii", "nrrd", "seg.nrrd", "mha", "tif")
 SOURCES = {
-    "merged": "Annotation, and prediction where nothing was annotated",
+    "merged": "Annotation, else prediction",
     "annotation": "Annotation only",
     "prediction": "Prediction only",
 }

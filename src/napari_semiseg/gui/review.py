@@ -76,7 +76,7 @@ class Review:
             self.suggestion = found[0]
             sheet.go_to(found[0].plane)
             self.changed.emit()
-            self.desk.tell(found[0].reason)
+            self.desk.tell(f"Slice {found[0].plane} is shown.")
 
         self.desk.compute.run(rank, arrived)
 

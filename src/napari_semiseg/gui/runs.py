@@ -21,6 +21,8 @@ class Runs:
 
     def __init__(self, desk: Desk):
         self.desk = desk
+        # A run hears which slice is shown as soon as there is one to tell.
+        desk.training.changed.connect(self.show_plane)
 
     @told
     def start(self, plan: Plan) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyqtgraph as pg
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QVBoxLayout, QWidget
 
 from napari_semiseg.gui import theme
 from napari_semiseg.gui.curves import LossHistory
@@ -26,12 +26,15 @@ class LossPlot(QWidget):
         self.plot.setMouseEnabled(x=False, y=False)
         self.plot.setLabel("bottom", "step")
         self.plot.setToolTip("Loss of each term by training step; falling curves mean that the model learns")
-        self.legend = self.plot.addLegend(offset=(-6, 4), labelTextSize="8pt")
+        self.legend = QLabel()
+        self.legend.setWordWrap(True)
         self.plot.getPlotItem().layout.setContentsMargins(0, 8, 8, 0)
-        self.setFixedHeight(160)
+        self.plot.setFixedHeight(150)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
         layout.addWidget(self.plot)
+        layout.addWidget(self.legend)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(REDRAW_MS)
@@ -51,8 +54,16 @@ class LossPlot(QWidget):
         for index, name in enumerate(self.history.names):
             if name not in self._curves:
                 pen = pg.mkPen(theme.series(index, self._theme), width=2)
-                self._curves[name] = self.plot.plot(name=name.replace("_", " "), pen=pen)
+                self._curves[name] = self.plot.plot(pen=pen)
             self._curves[name].setData(*self.history.curve(name))
+        self.legend.setText(self._key())
+
+    def _key(self) -> str:
+        """Return the names of the terms, each behind a square in the colour of its curve."""
+        return " &nbsp; ".join(
+            f'<span style="color:{theme.series(index, self._theme)}">■</span>&nbsp;{name.replace(" ", "&nbsp;")}'
+            for index, name in enumerate(self.history.names)
+        )
 
     def set_theme(self, theme_name: str) -> None:
         """Follow napari's theme."""
@@ -62,7 +73,6 @@ class LossPlot(QWidget):
         for side in ("left", "bottom"):
             self.plot.getAxis(side).setPen(theme.colour(theme_name, "secondary"))
             self.plot.getAxis(side).setTextPen(text)
-        self.legend.setLabelTextColor(text)
         self._clear()
         self.redraw()
 
