@@ -32,21 +32,21 @@ demo: setup
 
 test: lint
 	$(BIN)/python -m pytest -q -m "not gui"
-	tools/with-display $(BIN)/python -m pytest -q -m gui
+	tools/with-display $(BIN)/python tools/gui_tests.py
 
 test-fast: lint
 	$(BIN)/python -m pytest -q -m "not gui and not slow"
 
 lint: setup
-	$(BIN)/ruff check src tests benchmarks docs
-	$(BIN)/ruff format --check src tests benchmarks docs
+	$(BIN)/ruff check src tests benchmarks docs tools
+	$(BIN)/ruff format --check src tests benchmarks docs tools
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/typos src tests benchmarks docs README.md CONTRIBUTING.md CHANGELOG.md
 
 format: setup
-	$(BIN)/ruff check --fix src tests benchmarks docs
-	$(BIN)/ruff format src tests benchmarks docs
+	$(BIN)/ruff check --fix src tests benchmarks docs tools
+	$(BIN)/ruff format src tests benchmarks docs tools
 
 screenshots: setup
 	SEMISEG_VIRTUAL_DISPLAY=1 tools/with-display $(BIN)/python docs/screenshots.py

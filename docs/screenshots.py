@@ -56,7 +56,7 @@ def main() -> None:
     wait(lambda: desk.training.progress > 0.6, "the middle of the training")
     camera.shoot("train")
     wait(lambda: not desk.training.phase.active, "the end of the training")
-    wait(lambda: desk.review.has_prediction, "the prediction")
+    wait(lambda: desk.sheet.overlays.stored is not None, "the prediction")
 
     panel.tabs.setCurrentIndex(TABS["review"])
     desk.review.go_to_most_uncertain()
