@@ -37,7 +37,7 @@ def train_shortly(panel, hands):
     panel.tabs.setCurrentIndex(1)
     panel.train.minutes.setValue(0.1)
     before = panel.desk.session.rounds() if panel.desk.session is not None else []
-    hands.wait(lambda: panel.train.start.isEnabled())
+    hands.wait(lambda: panel.train.start.isEnabled(), 30)
     hands.click(panel.train.start)
     hands.wait(lambda: panel.desk.training.phase.active, 30)
     hands.wait(lambda: not panel.desk.training.phase.active, 180)
@@ -66,7 +66,7 @@ def test_the_main_job(make_panel, image, tmp_path):
         assert desk.sheet.states[plane] is SliceState.COMPLETE
 
     first = train_shortly(panel, hands)
-    hands.wait(lambda: desk.review.has_prediction, 20)
+    hands.wait(lambda: desk.sheet.overlays.stored is not None, 20)
     layers = {layer.name: layer for layer in panel.viewer.layers}
     assert "Prediction" in layers
     volume = next(iter(desk.session.volumes))
@@ -133,7 +133,7 @@ def test_closing_while_training_is_instant_and_the_run_goes_on(make_panel, image
     drawn = desk.sheet.annotation.data[5].copy()
     panel.tabs.setCurrentIndex(1)
     panel.train.minutes.setValue(0.2)
-    hands.wait(lambda: panel.train.start.isEnabled())
+    hands.wait(lambda: panel.train.start.isEnabled(), 30)
     hands.click(panel.train.start)
     hands.wait(lambda: desk.training.first_step_after is not None, 60)
     began = time.monotonic()

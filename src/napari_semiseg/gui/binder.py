@@ -147,8 +147,7 @@ class Binder:
                 return
             if erase and entry is not None:
                 # A fresh layer: the undo history of the old one could bring voxels of the removed class back.
-                self.desk.close_sheet()
-                self.desk.show(entry)
+                self.desk.renew()
 
         if self.desk.session is None:
             remove(self)

@@ -79,7 +79,7 @@ def finish_unattended(
     from napari_semiseg.session.export import mask_of
 
     wait(lambda: not panel.desk.training.phase.active, "the training to end")
-    wait(lambda: panel.desk.review.has_prediction, "the prediction to appear")
+    wait(lambda: panel.desk.sheet.overlays.stored is not None, "the prediction to appear")
     settle()
     viewer.screenshot(str(out / "screenshot.png"), canvas_only=False, flash=False)
     (volume,) = session.volumes

@@ -153,10 +153,20 @@ class Desk:
         if self.sheet is not None and self.sheet.entry is entry:
             return
         self.close_sheet()
+        self._show(entry, None)
+
+    def renew(self) -> None:
+        """Show the present volume with a fresh annotation layer, read from the disk; its image layer stays."""
+        assert self.sheet is not None
+        entry, image = self.sheet.entry, self.sheet.image
+        self.close_sheet(keep_image=True)
+        self._show(entry, image)
+
+    def _show(self, entry: Entry, image: Image | None) -> None:
         self._generation += 1
         generation = self._generation
         if entry.id is None or self.session is None:
-            self._put(entry, Loaded.empty(entry), None)
+            self._put(entry, Loaded.empty(entry), image)
             return
         session = self.session
         self.tell(f"Opening {entry.name} …")
@@ -164,7 +174,7 @@ class Desk:
         def arrived(loaded: Loaded) -> None:
             if generation == self._generation:
                 entry.volume = loaded.volume
-                self._put(entry, loaded, None)
+                self._put(entry, loaded, image)
                 self.tell(f"{entry.name} is open.")
 
         self.disk.run(lambda: load(session, entry), arrived)
@@ -196,14 +206,14 @@ class Desk:
         self.slices_changed.emit()
         self.plane_changed.emit(sheet.plane)
 
-    def close_sheet(self) -> None:
+    def close_sheet(self, *, keep_image: bool = False) -> None:
         """Take the shown volume's layers out of the viewer, with everything that was painted on its way to the disk."""
         if self.sheet is None:
             return
         sheet = self.sheet
         self.keeper.flush()
         self.keeper.watch(None, None)
-        self._without_listening(sheet.remove)
+        self._without_listening(sheet.leave if keep_image else sheet.remove)
         if sheet.entry.id is not None:
             sheet.entry.volume = None
         elif self.keeper.pending:
