@@ -79,7 +79,7 @@ def finish_unattended(
     from napari_semiseg.session.export import mask_of
 
     wait(lambda: not panel.desk.training.phase.active, "the training to end")
-    wait(lambda: panel.desk.sheet.overlays.stored is not None, "the prediction to appear")
+    wait(lambda: is_predicted(panel), "the prediction to appear")
     settle()
     viewer.screenshot(str(out / "screenshot.png"), canvas_only=False, flash=False)
     (volume,) = session.volumes
@@ -94,6 +94,12 @@ def finish_unattended(
     print(f"See {out / 'screenshot.png'} and {out / 'mask.nii.gz'}")
     viewer.close()
     return dice
+
+
+def is_predicted(panel: Panel) -> bool:
+    """Return whether the prediction of the whole shown volume is on the screen."""
+    sheet = panel.desk.sheet
+    return sheet is not None and sheet.overlays.stored is not None
 
 
 def wait(condition: Any, what: str, patience: float = _PATIENCE) -> None:
