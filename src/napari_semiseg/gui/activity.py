@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from napari.utils import progress
@@ -10,6 +11,8 @@ from napari_semiseg.gui.outlook import progress_text
 from napari_semiseg.gui.training import Training
 
 TOTAL = 1000
+# napari lays the bar out anew and handles all waiting events at every change of its text.
+INTERVAL_S = 1.0
 
 
 class ActivityBar:
@@ -19,8 +22,9 @@ class ActivityBar:
         self._training = training
         self.bar: Any = None
         self._updating = False
+        self._drawn_at = 0.0
         training.changed.connect(self.update)
-        training.progressed.connect(self.update)
+        training.progressed.connect(self._update_now_and_then)
 
     def update(self) -> None:
         """Follow the run."""
@@ -35,8 +39,13 @@ class ActivityBar:
         if not self._training.phase.active:
             self.close()
 
+    def _update_now_and_then(self) -> None:
+        if time.monotonic() - self._drawn_at >= INTERVAL_S or not self._training.phase.active:
+            self.update()
+
     def _draw(self) -> None:
         training = self._training
+        self._drawn_at = time.monotonic()
         if not training.phase.active:
             return
         if self.bar is None:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qtpy.QtCore import QTimer
+
 from napari_semiseg.errors import InputError
 from napari_semiseg.gui.forecast import auto_sentence, sees_gpu
 from napari_semiseg.gui.outlook import Facts, why_not_train
 from napari_semiseg.gui.problems import told
 from napari_semiseg.gui.slices import annotated
 from napari_semiseg.session import SliceState
+
+# While the user scrolls, a run is told of the slice where they come to rest, not of every slice they pass.
+REST_MS = 150
 
 if TYPE_CHECKING:
     from napari_semiseg.engine.plan import Plan
@@ -21,6 +26,8 @@ class Runs:
 
     def __init__(self, desk: Desk):
         self.desk = desk
+        self._resting = QTimer(singleShot=True, interval=REST_MS)
+        self._resting.timeout.connect(self._show_plane)
         # A run hears which slice is shown as soon as there is one to tell.
         desk.training.changed.connect(self.show_plane)
 
@@ -87,6 +94,9 @@ class Runs:
         return auto_sentence(self.all_states(), len(self.desk.classes.all()) + 1, small=not self.has_gpu)
 
     def show_plane(self) -> None:
-        """Tell the run which slice is on the screen."""
+        """Tell the run which slice is on the screen, once it has been there for a moment."""
+        self._resting.start()
+
+    def _show_plane(self) -> None:
         if self.desk.sheet is not None and self.desk.sheet.entry.id is not None:
             self.desk.training.show(self.desk.sheet.entry.id, self.desk.sheet.plane)

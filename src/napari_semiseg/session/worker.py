@@ -34,8 +34,7 @@ def serve() -> None:
     # One core stays free for the screen.
     threads = max(1, choose_threads(0) - 1)
     torch.set_num_threads(threads)
-    # The first use of each kind of kernel costs time once.
-    torch.nn.Conv2d(1, 1, 3)(torch.zeros(1, 1, 8, 8)).sum().backward()
+    _warm_up(threads)
     _say({"ready": True})
     for line in sys.stdin:
         try:
@@ -45,6 +44,23 @@ def serve() -> None:
             _say({"refused": repr(error)})
             continue
         _answer(Path(request["session"]), round_, threads)
+
+
+def _warm_up(threads: int) -> None:
+    """Train one step on next to nothing: the first optimiser and the first use of each kernel cost seconds once."""
+    import numpy as np
+
+    from napari_semiseg.data.volumes import UNSAID, TrainingVolume
+    from napari_semiseg.engine.keeper import MemoryKeeper
+    from napari_semiseg.engine.plan import Plan
+    from napari_semiseg.engine.train import train
+
+    image = np.random.default_rng(0).normal(size=(2, 64, 64)).astype(np.float32)
+    labels = np.full(image.shape, UNSAID, np.uint8)
+    labels[0] = image[0] > 0
+    plan = Plan(method="mcscv2", steps=1, threads=threads)
+    for _ in train([TrainingVolume("warm-up", image, (1.0, 1.0, 1.0), labels)], range(2), plan, keeper=MemoryKeeper()):
+        pass
 
 
 def _answer(path: Path, round_: Round, threads: int) -> None:
