@@ -26,7 +26,9 @@ class Runs:
 
     def __init__(self, desk: Desk):
         self.desk = desk
-        self._resting = QTimer(singleShot=True, interval=REST_MS)
+        self._resting = QTimer()
+        self._resting.setSingleShot(True)
+        self._resting.setInterval(REST_MS)
         self._resting.timeout.connect(self._show_plane)
         # A run hears which slice is shown as soon as there is one to tell.
         desk.training.changed.connect(self.show_plane)
