@@ -14,6 +14,7 @@ import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,9 +29,9 @@ from napari_semiseg.regions import propagation
 from napari_semiseg.session.sample import spread
 
 CASES = {
-    "left atrium": ("la_mri", "left_atrium", 4),
-    "ACDC": ("acdc_cine_mri", "", 3),
-    "abdomen (CHAOS T2)": ("abdomen_mri_chaos_t2", "", 2),
+    "left atrium": ("la_mri", 4),
+    "ACDC": ("acdc_cine_mri", 3),
+    "abdomen (CHAOS T2)": ("abdomen_mri_chaos_t2", 2),
 }
 
 Peer = Callable[[TrainingVolume, int, argparse.Namespace], np.ndarray]
@@ -87,54 +88,69 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=5)
     parser.add_argument("--minutes", type=float, default=2.0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="results; rows that it holds already are not repeated")
+    parser.add_argument("--rows", type=int, help="end after so many new rows; the next call goes on")
     options = parser.parse_args()
 
-    entries = json.loads((options.data / "manifest.json").read_text())["entries"]
-    rows = []
-    for title in options.sets:
-        folder, _, default = CASES[title]
-        chosen = [e for e in entries if e["path"].startswith(folder + "/")]
-        # ACDC lists two frames per patient: take one of each.
-        chosen = [e for i, e in enumerate(chosen) if folder != "acdc_cine_mri" or i % 2 == 0]
-        for entry in chosen[: options.volumes or default]:
-            volume, reference, planes = load(options.data, entry, options.slices)
-            classes = int(reference[reference != UNSAID].max()) + 1
-            for peer in options.peers:
-                began = time.perf_counter()
-                predicted = PEERS[peer](volume, classes, options)
-                seconds = time.perf_counter() - began
-                scores = evaluate(predicted, reference, volume.spacing, skip_planes=planes)
-                dice = {i: score.dice for i, score in scores.items() if i < classes}
-                row = {
-                    "set": title,
-                    "case": entry["case"],
-                    "slices": planes,
-                    "peer": peer,
-                    "dice": dice,
-                    "mean_dice": float(np.mean([d for d in dice.values() if d is not None])),
-                    "hd95_mm": {i: score.hd95_mm for i, score in scores.items()},
-                    "seconds": round(seconds, 1),
-                }
-                rows.append(row)
-                print(f"{title:20} {entry['case']:24} {peer:30} {row['mean_dice']:.3f}  {seconds:.0f} s", flush=True)
-    summary = {
-        title: {
-            peer: round(float(np.mean([r["mean_dice"] for r in rows if r["set"] == title and r["peer"] == peer])), 4)
-            for peer in options.peers
-        }
+    record = json.loads(options.out.read_text()) if options.out.exists() else {"rows": []}
+    settings = {key: getattr(options, key) for key in ("minutes", "slices", "seed")}
+    if record["rows"] and any(record[key] != value for key, value in settings.items()):
+        parser.error(f"{options.out} was made with other settings; choose another --out")
+    record |= {**settings, "processor": platform.processor() or platform.machine()}
+    done = {(row["set"], row["case"], row["peer"]) for row in record["rows"]}
+    left = [
+        (title, entry, peer)
         for title in options.sets
+        for entry in entries(options.data, title)[: options.volumes or CASES[title][1]]
+        for peer in options.peers
+        if (title, entry["case"], peer) not in done
+    ]
+    for title, entry, peer in left[: options.rows]:
+        record["rows"].append(measure(title, entry, peer, options))
+        record["summary"] = summarise(record["rows"])
+        options.out.write_text(json.dumps(record, indent=1) + "\n")
+    print(json.dumps(record.get("summary"), indent=2))
+
+
+def entries(data: Path, title: str) -> list[dict[str, str]]:
+    """Return the volumes of a data set; ACDC lists two frames per patient, of which one is taken."""
+    folder = CASES[title][0]
+    found = [
+        e for e in json.loads((data / "manifest.json").read_text())["entries"] if e["path"].startswith(folder + "/")
+    ]
+    return found[::2] if folder == "acdc_cine_mri" else found
+
+
+def measure(title: str, entry: dict[str, str], peer: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Segment one volume by one peer."""
+    volume, reference, planes = load(options.data, entry, options.slices)
+    classes = int(reference[reference != UNSAID].max()) + 1
+    began = time.perf_counter()
+    predicted = PEERS[peer](volume, classes, options)
+    seconds = time.perf_counter() - began
+    scores = evaluate(predicted, reference, volume.spacing, skip_planes=planes)
+    dice = {i: score.dice for i, score in scores.items() if i < classes}
+    mean = float(np.mean([d for d in dice.values() if d is not None]))
+    print(f"{title:20} {entry['case']:24} {peer:30} {mean:.3f}  {seconds:.0f} s", flush=True)
+    return {
+        "set": title,
+        "case": entry["case"],
+        "slices": planes,
+        "peer": peer,
+        "dice": dice,
+        "mean_dice": mean,
+        "hd95_mm": {i: score.hd95_mm for i, score in scores.items()},
+        "seconds": round(seconds, 1),
     }
-    print(json.dumps(summary, indent=2))
-    record = {
-        "minutes": options.minutes,
-        "slices": options.slices,
-        "seed": options.seed,
-        "processor": platform.processor() or platform.machine(),
-        "summary": summary,
-        "rows": rows,
-    }
-    options.out.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def summarise(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Return the mean over the volumes of each data set, by peer."""
+    summary: dict[str, dict[str, float]] = {}
+    for row in rows:
+        alike = [r["mean_dice"] for r in rows if (r["set"], r["peer"]) == (row["set"], row["peer"])]
+        summary.setdefault(row["set"], {})[row["peer"]] = round(float(np.mean(alike)), 4)
+    return summary
 
 
 if __name__ == "__main__":

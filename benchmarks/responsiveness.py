@@ -29,7 +29,7 @@ TICK = 0.020
 # A process that computes as a training does, at the same priority: what any background work costs on this machine.
 WORK = """
 import os, torch
-os.nice(10); torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
+os.nice(19); torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
 layer = torch.nn.Sequential(*[torch.nn.Conv2d(16, 16, 3, padding=1) for _ in range(6)])
 while True:
     layer(torch.zeros(4, 16, 128, 128)).sum().backward()

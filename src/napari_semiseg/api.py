@@ -230,11 +230,15 @@ def predict(
     wanted = {"labels": out, "entropy": entropy, "disagreement": disagreement, "probabilities": probabilities}
     targets = {kind: _targets(Path(path), stems) for kind, path in wanted.items() if path is not None}
     _refuse_overwriting([volume.source for volume in volumes], targets)
-    if disagreement is not None and len(model.method.shares()) < 2:
+    if disagreement is not None and not model.has_disagreement:
         raise InputError(f"The method {model.method.name} has one network, so there is no disagreement to write.")
     colours = {c.id: c.rgb for c in session.classes} if session is not None else None
+    # Where the session's own volumes are segmented, what is annotated in them helps models trained with guidance.
+    ids = list(session.volumes) if session is not None and not images else []
     for index, volume in enumerate(volumes):
-        maps = join([block for _, block in predict_volume(model, volume.data, volume.geometry.spacing)])
+        labels = session.training_volume(ids[index], class_ids=model.class_ids).labels if session and ids else None
+        blocks = predict_volume(model, volume.data, volume.geometry.spacing, labels=labels)
+        maps = join([block for _, block in blocks])
         io.write_mask(targets["labels"][index], maps.labels, volume.geometry, dict(model.class_names), colours)
         for kind in targets.keys() - {"labels"}:
             values = getattr(maps, kind).astype(np.float32) / 255

@@ -20,6 +20,7 @@ _FOREGROUND_SHARE = 0.7
 # methods.md 12-H: corrected planes are at least this part of the labelled samples, and weigh double.
 _CORRECTED_SHARE = 0.25
 _CORRECTED_WEIGHT = 2.0
+_UNGUIDED_SHARE = 0.35
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,9 @@ class PlaneSampler:
         Side of the crops in pixels.
     context : int
         Neighbouring planes on either side that are further channels.
+    guide_channels : int
+        Channels of the volumes' guides that follow; in a third of the samples they are empty, so that a network also
+        learns to do without.
     strength : Augmentation
     seed : int
     """
@@ -102,12 +106,14 @@ class PlaneSampler:
         unlabelled: int,
         crop: int,
         context: int = 0,
+        guide_channels: int = 0,
         strength: aug.Augmentation,
         seed: int = 0,
     ) -> None:
         self.volumes = list(volumes)
         self.crop = crop
         self.context = context
+        self.guide_channels = guide_channels
         self.strength = strength
         self.rng = np.random.default_rng(seed)
         said = [volume.said().numpy() for volume in self.volumes]
@@ -201,8 +207,9 @@ class PlaneSampler:
         change = aug.draw_photometric(self.rng, self.strength)
         grid = aug.sampling_grid(transform, self.crop, shape)
         channels = volume.image[neighbours(p, len(volume.image), self.context)]
+        image = aug.change_intensity(aug.crop_image(channels, grid), change)
         return {
-            "image": aug.change_intensity(aug.crop_image(channels, grid), change),
+            "image": torch.cat([image, self._guide(volume, p, grid)]) if self.guide_channels else image,
             "label": aug.crop_labels(volume.labels[p], grid),
             "inside": aug.inside(grid),
             "affine": torch.from_numpy(transform.affine.astype(np.float32)),
@@ -213,6 +220,12 @@ class PlaneSampler:
                 for name, values in volume.extras.items()
             },
         }
+
+    def _guide(self, volume: WorkingVolume, p: int, grid: Tensor) -> Tensor:
+        """Return the crop of the guide's channels, or none of what it says."""
+        if self.rng.random() < _UNGUIDED_SHARE or volume.guide is None:
+            return torch.zeros((self.guide_channels, self.crop, self.crop))
+        return aug.crop_image(volume.guide.channels[p].to(torch.float32) / 255, grid)
 
 
 def neighbours(plane: int, planes: int, context: int) -> list[int]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from napari_semiseg.data.guide import Guide
 from napari_semiseg.data.intensity import IntensityRule
 from napari_semiseg.data.volumes import UNSAID, TrainingVolume
 
@@ -84,6 +85,8 @@ class WorkingVolume:
     corrected : frozenset of int
     extras : mapping of str to Tensor, shape (planes, rows, columns)
         Further maps that a method prepared: integer ones are sampled like labels, floating ones like images.
+    guide : Guide or None
+        What the annotated planes say about the others.
     """
 
     id: str
@@ -92,6 +95,7 @@ class WorkingVolume:
     plane_spacing: float
     corrected: frozenset[int]
     extras: Mapping[str, Tensor] = field(default_factory=dict)
+    guide: Guide | None = None
 
     def said(self) -> Tensor:
         """Return per plane the part of pixels that is labelled, shape (planes,)."""

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from napari_semiseg.data.volumes import COMPLETE_SHARE, UNSAID, TrainingVolume
 from napari_semiseg.engine.plan import Plan
 from napari_semiseg.errors import InputError
+
+_MOST_GUIDED = 24  # classes; a guide is a further input channel for each, too many for a small network
 
 if TYPE_CHECKING:
     from napari_semiseg.methods import Method
@@ -66,19 +70,21 @@ def choose_method(volumes: Sequence[TrainingVolume], classes: int, *, small: boo
     name, settings, reason
         The reason is one sentence for the annotator.
     """
-    said = [part for volume in volumes for part in (volume.labels != UNSAID).mean(axis=(1, 2)).tolist()]
-    labelled = sum(part > 0 for part in said)
-    scribbled = sum(0 < part < COMPLETE_SHARE for part in said)
-    unlabelled = len(said) - labelled
+    parts = [(volume.labels != UNSAID).mean(axis=(1, 2)) for volume in volumes]
+    said = np.concatenate(parts)
+    labelled, scribbled = int((said > 0).sum()), int(((said > 0) & (said < COMPLETE_SHARE)).sum())
+    others = int((said < COMPLETE_SHARE).sum())
     what = f"{labelled} of {len(said)} slices {'are' if labelled != 1 else 'is'} annotated"
     if scribbled:
         what += f", {scribbled} of them by scribbles"
-    if unlabelled == 0 and scribbled == 0:
+    if others == 0:
         return "bcll", {}, f"{what}, so nothing is left for semi-supervision: boundary contrast sharpens the edges"
-    if small:
-        return (
-            "mcscv2",
-            {},
-            f"{what} and there is no GPU: two small networks teach each other on the {unlabelled + scribbled} others",
+    if not small:
+        return "mcscv2", {}, f"{what}: a CNN and a Transformer teach each other on the {others} others"
+    carried = any((part > 0).sum() >= 2 for part in parts)
+    if carried and classes <= _MOST_GUIDED:
+        reason = (
+            f"{what} and there is no GPU: a small network learns from them and from where a random walk carries them"
         )
-    return "mcscv2", {}, f"{what}: a CNN and a Transformer teach each other on the {unlabelled + scribbled} others"
+        return "supervised", {"guidance": True, "context": 1}, reason
+    return "mcscv2", {}, f"{what} and there is no GPU: two small networks teach each other on the {others} others"

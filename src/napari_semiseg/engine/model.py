@@ -77,9 +77,14 @@ class Model:
         small: bool,
     ) -> Model:
         """Build a model with fresh weights."""
-        setup = Setup(classes=len(class_ids), channels=2 * method.context + 1, small=small)
+        setup = Setup(classes=len(class_ids), channels=method.channels(len(class_ids)), small=small)
         names = {int(i): str(class_names.get(i, f"class {i}")) for i in class_ids}
         return cls(method, method.networks(setup), setup, tuple(class_ids), names, grid, rule)
+
+    @property
+    def has_disagreement(self) -> bool:
+        """Whether predictions come from two sources that may differ: two networks, or a network and the guide."""
+        return len(self.method.shares()) > 1 or self.method.guidance
 
     def files(self) -> dict[str, bytes]:
         """Return the model as the contents of ``model.safetensors`` and ``model.json``."""

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from napari_semiseg.data.guide import Guide, with_guide
 from napari_semiseg.data.sampling import neighbours
-from napari_semiseg.data.working import resample_image
+from napari_semiseg.data.working import resample_image, resample_labels
 from napari_semiseg.engine.model import Model
+from napari_semiseg.regions.guidance import make_guide
 
 _BLOCK_PIXELS = 4_000_000  # output pixels × classes computed at once: bounds the memory, feeds the progress bar
 
@@ -55,9 +57,30 @@ def working_image(model: Model, image: np.ndarray, spacing: Sequence[float]) -> 
     return resample_image(torch.from_numpy(model.rule.apply(image)), shape)
 
 
+def guide_of(model: Model, working: Tensor, labels: Tensor, plane_spacing: float) -> Guide | None:
+    """Return the guide of a volume on the working grid, None where the model does without.
+
+    Parameters
+    ----------
+    model : Model
+    working : Tensor of float32, shape (planes, rows, columns)
+    labels : Tensor of uint8, same shape
+        Class indices, 255 not said.
+    plane_spacing : float
+        mm.
+    """
+    return make_guide(working, labels, plane_spacing, model.setup.classes) if model.method.guidance else None
+
+
 @torch.inference_mode()
 def predict_planes(
-    model: Model, working: Tensor, planes: Sequence[int], shape: tuple[int, int], dtype: torch.dtype = torch.float32
+    model: Model,
+    working: Tensor,
+    planes: Sequence[int],
+    shape: tuple[int, int],
+    dtype: torch.dtype = torch.float32,
+    *,
+    guide: Guide | None = None,
 ) -> Maps:
     """Predict planes of a volume that was brought to the working grid.
 
@@ -71,30 +94,66 @@ def predict_planes(
         Rows and columns of the result.
     dtype : torch.dtype
         bfloat16 computes in mixed precision.
+    guide : Guide, optional
+        Of the volume, for models that were trained with guidance. The networks look at each plane with and without it,
+        and where it covers a plane it has half of the say.
     """
     device = next(model.networks.parameters()).device
     training = model.networks.training
     model.networks.eval()
     try:
         channels = [neighbours(p, len(working), model.method.context) for p in planes]
-        image = torch.stack([working[c] for c in channels]).to(device)
+        image = torch.stack([working[c] for c in channels])
+        views = [None] if guide is None else [guide, None]
+        extra = model.method.guide_channels(model.setup.classes)
         mixed = torch.autocast(device.type, dtype) if dtype != torch.float32 else nullcontext()
         with mixed:
-            logits = model.method.predictors(model.networks, image)
+            looks = [
+                model.method.predictors(model.networks, with_guide(image, view, planes, extra).to(device))
+                for view in views
+            ]
         # Networks without a share in the prediction still count in the disagreement.
-        probabilities = [logit.float().softmax(dim=1) for logit in logits]
+        probabilities = [
+            torch.stack([p.float().softmax(dim=1) for p in each]).mean(dim=0) for each in zip(*looks, strict=True)
+        ]
         weighted = [p * share for p, share in zip(probabilities, model.method.shares(), strict=True)]
         mean = torch.stack(weighted).sum(dim=0)
         disagreement = None
         if len(probabilities) > 1:
-            disagreement = 0.5 * (probabilities[0] - probabilities[1]).abs().sum(dim=1, keepdim=True)
+            disagreement = _difference(probabilities[0], probabilities[1])
+        elif model.method.guidance:
+            disagreement = torch.zeros_like(mean[:, :1])
+        if guide is not None:
+            mean, disagreement = _vote(mean, disagreement, guide, planes)
         return _maps(model, _enlarge(mean, shape), None if disagreement is None else _enlarge(disagreement, shape))
     finally:
         model.networks.train(training)
 
 
+def _vote(mean: Tensor, disagreement: Tensor | None, guide: Guide, planes: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Average networks and guide on the planes that it covers; where they differ is the disagreement there."""
+    chosen = list(planes)
+    carried = guide.probabilities[chosen].to(mean.device, torch.float32) / 255
+    covered = guide.covers[chosen].to(mean.device)[:, None, None, None]
+    apart = _difference(mean, carried)
+    return (
+        torch.where(covered, 0.5 * (mean + carried), mean),
+        torch.where(covered, apart, torch.zeros_like(apart) if disagreement is None else disagreement),
+    )
+
+
+def _difference(one: Tensor, other: Tensor) -> Tensor:
+    """Total variation ½‖p₁−p₂‖₁, shape (B, 1, rows, columns)."""
+    return 0.5 * (one - other).abs().sum(dim=1, keepdim=True)
+
+
 def predict_volume(
-    model: Model, image: np.ndarray, spacing: Sequence[float], dtype: torch.dtype = torch.float32
+    model: Model,
+    image: np.ndarray,
+    spacing: Sequence[float],
+    dtype: torch.dtype = torch.float32,
+    *,
+    labels: np.ndarray | None = None,
 ) -> Iterator[tuple[int, Maps]]:
     """Predict a whole volume block by block.
 
@@ -105,6 +164,8 @@ def predict_volume(
     spacing : sequence of 3 floats
         mm; plane, row, column.
     dtype : torch.dtype
+    labels : ndarray of uint8, same shape, optional
+        What is annotated (class indices, 255 not said), for models that were trained with guidance.
 
     Yields
     ------
@@ -112,9 +173,14 @@ def predict_volume(
     """
     shape = (image.shape[1], image.shape[2])
     working = working_image(model, image, spacing)
+    guide = None
+    if labels is not None:
+        seeds = resample_labels(torch.from_numpy(np.ascontiguousarray(labels)), (working.shape[1], working.shape[2]))
+        guide = guide_of(model, working, seeds, spacing[0])
     block = max(1, math.floor(_BLOCK_PIXELS / (shape[0] * shape[1] * model.setup.classes)))
     for first in range(0, len(image), block):
-        yield first, predict_planes(model, working, range(first, min(first + block, len(image))), shape, dtype)
+        planes = range(first, min(first + block, len(image)))
+        yield first, predict_planes(model, working, planes, shape, dtype, guide=guide)
 
 
 def join(blocks: Sequence[Maps]) -> Maps:

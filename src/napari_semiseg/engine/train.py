@@ -24,7 +24,7 @@ from napari_semiseg.engine.keeper import Keeper, MemoryKeeper
 from napari_semiseg.engine.model import Model
 from napari_semiseg.engine.optimisation import Optimisation
 from napari_semiseg.engine.plan import Plan
-from napari_semiseg.engine.predict import predict_planes, predict_volume
+from napari_semiseg.engine.predict import guide_of, predict_planes, predict_volume
 from napari_semiseg.errors import InputError
 
 _PREVIEW_EVERY = 5.0  # s; the panel promises a fresh plane at least every 10 s
@@ -125,7 +125,11 @@ class _Run:
         working = to_working(self.volumes, self.model.grid, self.model.rule)
         extras = self.method.targets(working)
         self.working = [
-            dataclasses.replace(volume, extras={name: maps[i] for name, maps in extras.items()})
+            dataclasses.replace(
+                volume,
+                extras={name: maps[i] for name, maps in extras.items()},
+                guide=guide_of(self.model, volume.image, volume.labels, volume.plane_spacing),
+            )
             for i, volume in enumerate(working)
         ]
         self.by_id = {volume.id: (volume, source) for volume, source in zip(self.working, self.volumes, strict=True)}
@@ -157,6 +161,9 @@ class _Run:
             yield events.Notice(text=text)
         if self.method.uses_unlabelled and not self.sampler.unlabelled_planes:
             yield events.Notice(text="Every slice is labelled, so the terms for unlabelled slices are off.")
+        ended = [volume.guide.ends for volume in self.working if volume.guide and volume.guide.ends != (None, None)]
+        if ended:
+            yield events.Notice(text=_where_it_ends(ended))
         if warm:
             self._baseline = agreement(self.model, self.working, self.dtype)
 
@@ -192,6 +199,7 @@ class _Run:
             unlabelled=unlabelled if self.method.uses_unlabelled else 0,
             crop=self.method.crop,
             context=self.method.context,
+            guide_channels=self.method.guide_channels(self.model.setup.classes),
             strength=self.method.strength(),
             seed=self.plan.seed,
         )
@@ -261,7 +269,8 @@ class _Run:
         working, source = self.by_id[volume]
         plane = min(max(plane, 0), len(source.image) - 1)
         shape = (source.image.shape[1], source.image.shape[2])
-        self.keeper.preview(volume, plane, predict_planes(self.model, working.image, [plane], shape, self.dtype))
+        maps = predict_planes(self.model, working.image, [plane], shape, self.dtype, guide=working.guide)
+        self.keeper.preview(volume, plane, maps)
         self._shown, self._preview_at = (volume, plane), time.perf_counter()
         return events.PreviewReady(volume=volume, plane=plane)
 
@@ -299,12 +308,11 @@ def predict_to_keeper(
     model: Model, volume: TrainingVolume, keeper: Keeper, control: Control, dtype: torch.dtype
 ) -> Iterator[Event]:
     """Predict a whole volume into a keeper; a stop leaves the earlier prediction as it was."""
-    two = len(model.method.shares()) > 1
-    writer = keeper.prediction(volume, model.setup.classes, two)
+    writer = keeper.prediction(volume, model.setup.classes, model.has_disagreement)
     complete = False
     total, count = 0.0, 0
     try:
-        for first, maps in predict_volume(model, volume.image, volume.spacing, dtype):
+        for first, maps in predict_volume(model, volume.image, volume.spacing, dtype, labels=volume.labels):
             writer.write(first, maps)
             total, count = total + float(maps.entropy.sum(dtype=float)), count + maps.entropy.size
             yield events.Predicting(volume=volume.id, progress=(first + len(maps.labels)) / len(volume.image))
@@ -314,6 +322,14 @@ def predict_to_keeper(
     finally:
         writer.close(complete=complete)
     yield events.PredictionReady(volume=volume.id, mean_entropy=total / count / 255)
+
+
+def _where_it_ends(ends: Sequence[tuple[int | None, int | None]]) -> str:
+    if len(ends) > 1:
+        where = f"the outermost annotated slices of {len(ends)} volumes"
+    else:
+        where = " and ".join(f"slice {plane}" for plane in ends[0] if plane is not None)
+    return f"Structures are taken to end at {where}, where little was annotated; annotate a slice beyond if they go on."
 
 
 def _device_name(device: torch.device) -> str:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from napari_semiseg.data.augmentation import Augmentation
+from napari_semiseg.data.guide import Guide
 from napari_semiseg.data.sampling import Batch
 from napari_semiseg.data.working import WorkingVolume
 from napari_semiseg.losses.schedules import cosine_rate, poly_rate
@@ -29,7 +30,7 @@ class Setup:
     classes : int
         Number of classes C, background included.
     channels : int
-        Input channels: 1, or 2·context+1 neighbouring planes.
+        Input channels: 2·context+1 neighbouring planes, and those of the guide if there is one.
     small : bool
         True where no GPU helps: banks and samples are smaller (methods.md 12-G).
     """
@@ -86,6 +87,11 @@ class Method(BaseModel):
     context: int = Field(
         0, ge=0, le=3, description="Neighbouring planes on either side that the networks see as further channels"
     )
+    guidance: bool = Field(
+        False,
+        description="The networks also see where a random walk carries the annotated slices, and the prediction is the "
+        "mean of both",
+    )
     labelled_batch: int = Field(4, ge=1, le=256, description="Labelled crops per step")
     unlabelled_batch: int = Field(4, ge=0, le=256, description="Unlabelled crops per step")
     optimiser: Literal["adamw", "sgd"] = Field("adamw", description="Optimiser; SGD uses momentum 0.9")
@@ -95,6 +101,14 @@ class Method(BaseModel):
         description="turns: quarter-turns, flips, rotations (the papers'); medical: small rotations, sizes, elastic, "
         "contrast and noise",
     )
+
+    def channels(self, classes: int) -> int:
+        """Return the input channels of the networks for C classes: neighbouring planes, and the guide's."""
+        return 2 * self.context + 1 + self.guide_channels(classes)
+
+    def guide_channels(self, classes: int) -> int:
+        """Return how many of the input channels are the guide's."""
+        return Guide.count(classes) if self.guidance else 0
 
     def networks(self, setup: Setup) -> nn.ModuleDict:
         """Build everything that is trained or kept: networks, projectors, heads, teachers, banks."""

@@ -160,7 +160,8 @@ def _predict(session: Session, round_: Round, control: Control, threads: int) ->
     model = Model.load(round_.path, device)
     keeper = SessionKeeper(round_, model.class_ids)
     for volume_id in session.volumes:
-        volume = session.training_volume(volume_id)  # one at a time, so that many need no more memory than one
+        # One at a time, so that many need no more memory than one.
+        volume = session.training_volume(volume_id, class_ids=model.class_ids)
         yield from predict_to_keeper(model, volume, keeper, control, choose_precision(plan.precision, device))
         if control.wish().stop:
             break

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -355,7 +355,9 @@ class Session(SessionFolder):
         self.rounds_changed.emit()
         return created
 
-    def training_volume(self, volume_id: str, since: Round | None = None) -> TrainingVolume:
+    def training_volume(
+        self, volume_id: str, since: Round | None = None, class_ids: Sequence[int] | None = None
+    ) -> TrainingVolume:
         """Return what the engine learns from one volume.
 
         Parameters
@@ -363,6 +365,8 @@ class Session(SessionFolder):
         volume_id : str
         since : Round, optional
             Annotated planes whose labels changed after this round began, or are new since, count as corrected.
+        class_ids : sequence of int, optional
+            Class id of each class index, those of the session by default; a model may know others.
 
         Raises
         ------
@@ -370,7 +374,8 @@ class Session(SessionFolder):
             If the image is gone or was changed.
         """
         before = None if since is None else since.digests.get(volume_id, {})
-        return to_training(self.load_volume(volume_id), volume_id, self.annotation(volume_id), self.class_ids, before)
+        annotation = self.annotation(volume_id)
+        return to_training(self.load_volume(volume_id), volume_id, annotation, class_ids or self.class_ids, before)
 
     def training_volumes(self, since: Round | None = None) -> tuple[list[TrainingVolume], tuple[int, ...]]:
         """Return what the engine learns from.

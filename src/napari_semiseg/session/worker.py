@@ -91,7 +91,7 @@ def _write_errors_to(log: Path) -> None:
 def _be_polite() -> None:
     """Yield to the screen: whatever the viewer wants to compute goes first."""
     with contextlib.suppress(OSError, AttributeError):
-        os.nice(10)
+        os.nice(19)
     with contextlib.suppress(OSError, AttributeError):
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 

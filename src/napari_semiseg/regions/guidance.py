@@ -1,0 +1,108 @@
+"""Carry annotated planes to the others, so that a network sees where structures must be beside what they look like.
+
+A random walk carries the annotated planes to the others. A network that sees its result beside the image learns on
+the annotated planes how far to trust it, because there the result comes from the *other* annotated planes. It is
+CCT-R's supervision by registration (T§6) between the slices of one volume: a source that is independent of the
+network's own errors.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from napari_semiseg.data.guide import Guide
+from napari_semiseg.data.volumes import UNSAID
+from napari_semiseg.regions.walker import random_walk, to_unit_range
+
+_FOLDS = 8  # with more annotated planes several, far from each other, are left out at a time
+_FAR_MM = 40.0
+_TAPERED = 0.7  # of the largest annotated radius
+
+
+def make_guide(image: Tensor, labels: Tensor, plane_spacing: float, classes: int) -> Guide | None:
+    """Carry the annotated planes of a volume to the others.
+
+    Parameters
+    ----------
+    image : Tensor of float32, shape (planes, rows, columns)
+        On the working grid.
+    labels : Tensor of uint8, shape (planes, rows, columns)
+        Class indices 0…C−1, 255 not said.
+    plane_spacing : float
+        mm.
+    classes : int
+        C, background included.
+
+    Returns
+    -------
+    Guide or None
+        None where fewer than two planes are annotated, or no structure is.
+    """
+    said = labels != UNSAID
+    annotated = torch.nonzero(said.flatten(1).any(dim=1))[:, 0]
+    if len(annotated) < 2 or not bool((said & (labels > 0)).any()):
+        return None
+    unit = to_unit_range(image)
+    ends = _ends(labels, annotated)
+    labels = _closed(labels, ends)
+    probabilities = _bytes(random_walk(unit, labels, classes))
+    shown = probabilities.clone()
+    folds = min(_FOLDS, len(annotated))
+    for fold in range(folds):
+        left_out = annotated[fold::folds]
+        rest = labels.clone()
+        rest[left_out] = UNSAID
+        found = random_walk(unit, rest, classes, planes=left_out.tolist())
+        shown[:, left_out] = _bytes(found[:, left_out])
+    far = _bytes((_distance(annotated, len(labels)) * plane_spacing / _FAR_MM).clamp(max=1))
+    planes = torch.arange(len(labels))
+    return Guide(
+        channels=torch.cat([shown[1:], far[None, :, None, None].expand(1, *labels.shape)]).transpose(0, 1).contiguous(),
+        probabilities=probabilities.transpose(0, 1).contiguous(),
+        covers=_covered(planes, annotated, ends) & ~said.flatten(1).all(dim=1),
+        ends=ends,
+    )
+
+
+def _ends(labels: Tensor, annotated: Tensor) -> tuple[int | None, int | None]:
+    """Return the outermost annotated planes, each None if the structures may go on beyond it.
+
+    Whoever annotates from end to end of a structure annotates little on the outermost planes. There it ends when the
+    annotated radius is less than 0.7 of the largest one; a wide cross-section tells nothing of what follows.
+    """
+    radii = ((labels != UNSAID) & (labels > 0)).flatten(1).sum(dim=1).to(torch.float32).sqrt()[annotated]
+    complete = (labels[annotated] != UNSAID).flatten(1).all(dim=1)
+    ended = complete & (radii < _TAPERED * radii.max())
+    return (
+        int(annotated[0]) if bool(ended[0]) else None,
+        int(annotated[-1]) if bool(ended[-1]) else None,
+    )
+
+
+def _closed(labels: Tensor, ends: tuple[int | None, int | None]) -> Tensor:
+    """Return the labels with background beyond the ends."""
+    closed = labels.clone()
+    if ends[0] is not None:
+        closed[: ends[0]] = 0
+    if ends[1] is not None:
+        closed[ends[1] + 1 :] = 0
+    return closed
+
+
+def _covered(planes: Tensor, annotated: Tensor, ends: tuple[int | None, int | None]) -> Tensor:
+    between = (planes > annotated[0]) & (planes < annotated[-1])
+    below = (planes < annotated[0]) & (ends[0] is not None)
+    above = (planes > annotated[-1]) & (ends[1] is not None)
+    return between | below | above
+
+
+def _distance(annotated: Tensor, planes: int) -> Tensor:
+    """Return how many planes away the next annotated plane is; an annotated plane does not count for itself."""
+    apart = (torch.arange(planes)[:, None] - annotated[None]).abs().to(torch.float32)
+    apart[apart == 0] = torch.inf
+    return apart.amin(dim=1)
+
+
+def _bytes(values: Tensor) -> Tensor:
+    return values.mul(255).add(0.5).clamp_(0, 255).to(torch.uint8)

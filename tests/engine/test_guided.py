@@ -1,0 +1,168 @@
+"""Training and predicting with what the annotated planes say about the others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from napari_semiseg.data.augmentation import Augmentation
+from napari_semiseg.data.sampling import PlaneSampler
+from napari_semiseg.data.volumes import UNSAID, TrainingVolume
+from napari_semiseg.data.working import WorkingVolume
+from napari_semiseg.engine.auto import choose_method
+from napari_semiseg.engine.control import LocalControl
+from napari_semiseg.engine.events import Finished, Notice, StepDone
+from napari_semiseg.engine.keeper import MemoryKeeper
+from napari_semiseg.engine.model import Model
+from napari_semiseg.engine.plan import Plan
+from napari_semiseg.engine.predict import guide_of, join, predict_volume, working_image
+from napari_semiseg.engine.train import train
+from napari_semiseg.regions.guidance import make_guide
+
+SETTINGS = {"guidance": True, "context": 1, "crop": 64, "labelled_batch": 2}
+
+
+@pytest.fixture
+def tube() -> tuple[TrainingVolume, np.ndarray]:
+    """A tube that cannot be told from its surroundings by intensity alone: two like it stand beside it."""
+    planes, rows, columns = np.indices((9, 48, 48))
+    discs = [np.hypot(rows - 24 - (planes - 4), columns - x) < 6 for x in (10, 24, 38)]
+    truth = discs[1].astype(np.uint8)
+    image = sum(discs) + np.random.default_rng(0).normal(0, 0.1, truth.shape)
+    labels = np.full_like(truth, UNSAID)
+    labels[[1, 4, 7]] = truth[[1, 4, 7]]
+    return TrainingVolume("tube", image.astype(np.float32), (4.0, 1.0, 1.0), labels), truth
+
+
+def losses(events: list) -> list[dict[str, float]]:
+    return [event.losses for event in events if isinstance(event, StepDone)]
+
+
+def saved(keeper: MemoryKeeper, folder: Path) -> Model:
+    for name in ("model.safetensors", "model.json"):
+        (folder / name).write_bytes(keeper.files[name])
+    return Model.load(folder)
+
+
+def learn(volume: TrainingVolume, steps: int, keeper: MemoryKeeper, **kwargs) -> list:
+    plan = Plan(method="supervised", steps=steps, settings=SETTINGS, precision="float32", device="cpu")
+    return list(train([volume], (0, 1), plan, keeper=keeper, **kwargs))
+
+
+def test_the_prediction_follows_the_annotated_structure_from_the_first_steps(tube):
+    volume, truth = tube
+    keeper = MemoryKeeper()
+    events = learn(volume, 20, keeper)
+    assert isinstance(events[-1], Finished)
+    maps = keeper.predictions["tube"]
+    between = [2, 3, 5, 6]
+    overlap = 2 * (maps.labels[between] & truth[between]).sum() / (maps.labels[between].sum() + truth[between].sum())
+    assert overlap > 0.8
+    assert maps.disagreement is not None
+    assert maps.disagreement[between].max() > 0
+    assert maps.disagreement[[0, 8]].max() == 0  # beyond the annotated planes there is nobody to disagree with
+
+
+def test_it_says_where_structures_are_taken_to_end(tube):
+    volume, _ = tube
+    labels = volume.labels.copy()
+    labels[7] = 0
+    ended = TrainingVolume("tube", volume.image, volume.spacing, labels)
+    keeper = MemoryKeeper()
+    notices = [e.text for e in learn(ended, 1, keeper) if isinstance(e, Notice)]
+    assert any("end at slice 7," in text for text in notices)
+    assert not any("end at" in e.text for e in learn(volume, 1, MemoryKeeper()) if isinstance(e, Notice))
+    assert keeper.predictions["tube"].labels[8].max() == 0
+
+
+def test_resuming_is_exact(tube, tmp_path):
+    volume, _ = tube
+    whole, begun, rest = MemoryKeeper(), MemoryKeeper(), MemoryKeeper()
+    expected = losses(learn(volume, 6, whole))
+    control = LocalControl()
+    found = []
+    plan = Plan(method="supervised", steps=6, settings=SETTINGS, precision="float32", device="cpu")
+    for event in train([volume], (0, 1), plan, keeper=begun, control=control):
+        found += losses([event])
+        if len(found) == 3:
+            control.stop()
+    state = {name: begun.files[name] for name in ("state.safetensors", "state.json")}
+    found += losses(learn(volume, 6, rest, start=saved(begun, tmp_path), resume=state))
+    assert found == expected
+    assert np.array_equal(rest.predictions["tube"].probabilities, whole.predictions["tube"].probabilities)
+
+
+def test_a_guided_model_segments_volumes_without_any_annotation(tube, tmp_path):
+    volume, _ = tube
+    keeper = MemoryKeeper()
+    learn(volume, 2, keeper)
+    model = saved(keeper, tmp_path)
+    bare = join([maps for _, maps in predict_volume(model, volume.image, volume.spacing)])
+    unsaid = np.full_like(volume.labels, UNSAID)
+    same = join([maps for _, maps in predict_volume(model, volume.image, volume.spacing, labels=unsaid)])
+    helped = join([maps for _, maps in predict_volume(model, volume.image, volume.spacing, labels=volume.labels)])
+    assert np.array_equal(bare.probabilities, same.probabilities)
+    assert not np.array_equal(bare.probabilities, helped.probabilities)
+    assert helped.disagreement.shape == bare.disagreement.shape == volume.image.shape
+
+
+def test_prediction_is_the_mean_of_network_and_walk_where_the_guide_covers(tube, tmp_path):
+    volume, _ = tube
+    keeper = MemoryKeeper()
+    learn(volume, 2, keeper)
+    model = saved(keeper, tmp_path)
+    for parameter in model.networks.parameters():
+        parameter.data.zero_()  # the network now says ½ everywhere
+    maps = join([m for _, m in predict_volume(model, volume.image, volume.spacing, labels=volume.labels)])
+    working = working_image(model, volume.image, volume.spacing)
+    guide = guide_of(model, working, torch.from_numpy(volume.labels), volume.spacing[0])
+    walk = guide.probabilities[3, 1].numpy() / 255
+    assert np.allclose(maps.probabilities[1, 3] / 255, (0.5 + walk) / 2, atol=0.005)
+    assert np.allclose(maps.disagreement[3] / 255, np.abs(walk - 0.5), atol=0.005)
+    assert np.allclose(maps.probabilities[:, 4] / 255, 0.5, atol=0.005)  # an annotated plane: the network alone
+
+
+def sampler(volume: WorkingVolume, guide_channels: int) -> PlaneSampler:
+    still = Augmentation(turns=False, rotation=0)
+    return PlaneSampler(
+        [volume], labelled=40, unlabelled=0, crop=64, guide_channels=guide_channels, strength=still, seed=0
+    )
+
+
+def test_about_a_third_of_the_samples_come_without_the_guide(tube):
+    volume, _ = tube
+    image, labels = torch.from_numpy(volume.image), torch.from_numpy(volume.labels)
+    guide = make_guide(image, labels, 4.0, 2)
+    guided = WorkingVolume("tube", image, labels, 4.0, frozenset(), guide=guide)
+    batch = sampler(guided, 2).batch()
+    assert batch.image.shape == (40, 3, 64, 64)
+    empty = int((batch.image[:, 1:].abs().amax(dim=(1, 2, 3)) == 0).sum())
+    assert 6 <= empty <= 22
+    # What is shown is the guide's crop: its structure lies where the image's middle tube was annotated elsewhere.
+    index = int(torch.nonzero(batch.image[:, 1].amax(dim=(1, 2)) > 0)[0])
+    expected = guide.channels[batch.plane[index], 0].float() / 255
+    shown = batch.image[index, 1][batch.inside[index]].reshape(48, 48)
+    assert torch.allclose(shown, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("labelled", "small", "classes", "expected"),
+    [
+        ([1, 4, 7], True, 2, ("supervised", True)),
+        ([4], True, 2, ("mcscv2", False)),  # nothing can be carried from one slice
+        ([1, 4, 7], True, 40, ("mcscv2", False)),
+        ([1, 4, 7], False, 2, ("mcscv2", False)),
+        (range(9), True, 2, ("bcll", False)),
+    ],
+)
+def test_auto_chooses_by_what_is_there(tube, labelled, small, classes, expected):
+    volume, truth = tube
+    labels = np.full_like(truth, UNSAID)
+    labels[list(labelled)] = truth[list(labelled)]
+    chosen = TrainingVolume("tube", volume.image, volume.spacing, labels)
+    name, settings, reason = choose_method([chosen], classes, small=small)
+    assert (name, settings.get("guidance", False)) == expected
+    assert f"{len(labelled)} of 9 slices" in reason

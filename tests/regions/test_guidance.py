@@ -1,0 +1,101 @@
+"""What annotated planes say about the others."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from napari_semiseg.data.guide import Guide, with_guide
+from napari_semiseg.regions.guidance import make_guide
+
+UNSAID = 255
+
+
+def cone(annotated: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
+    planes, rows, columns = np.indices((13, 32, 32))
+    truth = (np.hypot(rows - 16, columns - 16) < 3 + planes / 2).astype(np.uint8)
+    labels = np.full_like(truth, UNSAID)
+    labels[list(annotated)] = truth[list(annotated)]
+    image = truth + np.random.default_rng(0).normal(0, 0.1, truth.shape).astype(np.float32)
+    return torch.from_numpy(image), torch.from_numpy(labels), truth
+
+
+def test_planes_between_get_the_structure():
+    image, labels, truth = cone((0, 6, 12))
+    guide = make_guide(image, labels, 2.0, 2)
+    assert guide.channels.shape == (13, Guide.count(2), 32, 32)
+    assert guide.channels.dtype == guide.probabilities.dtype == torch.uint8
+    assert ((guide.probabilities[3, 1].numpy() > 127) == truth[3]).mean() > 0.98
+    assert torch.equal(guide.channels[3, 0], guide.probabilities[3, 1])
+
+
+def test_an_annotated_plane_shows_what_the_others_say_about_it():
+    image, labels, _ = cone((0, 6, 12))
+    before = make_guide(image, labels, 2.0, 2)
+    labels[6] = 0  # the plane itself now says something else
+    after = make_guide(image, labels, 2.0, 2)
+    assert torch.equal(before.channels[6], after.channels[6])
+    assert not torch.equal(before.probabilities[6], after.probabilities[6])
+    assert not torch.equal(before.channels[5], after.channels[5])
+
+
+def test_the_distance_to_the_next_annotated_plane_is_shown_in_steps_of_40_mm():
+    guide = make_guide(*cone((0, 6, 12))[:2], 2.0, 2)
+    distance = guide.channels[:, -1, 0, 0].float() / 255 * 40
+    assert torch.allclose(distance[[1, 3, 5]], torch.tensor([2.0, 6.0, 2.0]), atol=0.1)
+    assert torch.allclose(distance[[0, 6]], torch.tensor([12.0, 12.0]), atol=0.1)  # not to itself
+    assert float(make_guide(*cone((0, 12))[:2], 10.0, 2).channels[5, -1].max()) == 255
+
+
+def test_a_structure_ends_where_little_of_it_was_annotated():
+    """The cone's radius is 3 on plane 0 and 9 on plane 12; on plane 9 it is 7.5."""
+    image, labels, _ = cone((2, 6, 9))
+    guide = make_guide(image, labels, 2.0, 2)
+    assert guide.ends == (2, None)  # radius 4 against 7.5; the upper end is the widest place
+    assert torch.nonzero(guide.covers)[:, 0].tolist() == [0, 1, 3, 4, 5, 7, 8]
+    assert int(guide.probabilities[0, 1].max()) == 0
+    assert int(guide.channels[0, 0].max()) == 0
+
+
+def test_an_end_is_only_believed_on_a_complete_plane():
+    image, labels, _ = cone((2, 6, 9))
+    labels[2, :3] = UNSAID
+    assert make_guide(image, labels, 2.0, 2).ends == (None, None)
+
+
+def test_an_empty_annotated_plane_is_an_end():
+    image, labels, _ = cone((0, 6, 9))
+    labels[0] = 0
+    assert make_guide(image, labels, 2.0, 2).ends == (0, None)
+
+
+def test_scribbled_planes_are_covered():
+    image, labels, _ = cone((2, 9))
+    labels[5, 15:18, 15:18] = 1
+    guide = make_guide(image, labels, 2.0, 2)
+    assert bool(guide.covers[5])
+    assert int(guide.probabilities[5, 1, 16, 16]) == 255
+
+
+def test_one_annotated_plane_says_nothing_about_others():
+    assert make_guide(*cone((4,))[:2], 2.0, 2) is None
+    image, labels, _ = cone((4, 8))
+    labels[[4, 8]] = 0
+    assert make_guide(image, labels, 2.0, 2) is None
+
+
+def test_many_annotated_planes_are_left_out_in_groups():
+    image, labels, truth = cone(tuple(range(13)))
+    guide = make_guide(image, labels, 2.0, 2)
+    assert ((guide.channels[1:12, 0].numpy() > 127) == truth[1:12]).mean() > 0.97
+    assert not bool(guide.covers.any())
+
+
+def test_channels_are_appended_or_empty():
+    guide = make_guide(*cone((0, 6, 12))[:2], 2.0, 2)
+    image = torch.ones(2, 3, 32, 32)
+    assert with_guide(image, guide, [3, 5], 0) is image
+    seen = with_guide(image, guide, [3, 5], 2)
+    assert torch.equal(seen[:, :3], image)
+    assert torch.allclose(seen[:, 3:], guide.channels[[3, 5]] / 255)
+    assert float(with_guide(image, None, [3, 5], 2)[:, 3:].abs().max()) == 0
