@@ -121,7 +121,7 @@ def _reason(
     text = f"Slice {plane} is {place}: entropy {score:.2f} of 1 around the prediction, most of it at {name}"
     if disagreement is not None:
         differing = np.asarray(disagreement[plane])[np.asarray(labels[plane]) > 0].mean() / 255
-        text += f"; the two networks differ there by {differing:.0%}"
+        text += f"; two predictions of it differ by {differing:.0%}"
     if annotated:
         distance = min(abs(plane - other) for other in annotated) * spacing
         text += f"; the nearest annotated slice is {distance:.0f} mm away"

@@ -34,7 +34,13 @@ class OverlayKind:
 KINDS = (
     OverlayKind("labels", "Prediction", "What the model would paint", "labels"),
     OverlayKind("entropy", "Entropy", "0 the model is sure … 1 it cannot decide", "map", "inferno"),
-    OverlayKind("disagreement", "Disagreement", "0 both networks agree … 1 they contradict", "map", "magma"),
+    OverlayKind(
+        "disagreement",
+        "Disagreement",
+        "0 networks (or network and walk) agree … 1 they contradict",
+        "map",
+        "magma",
+    ),
     OverlayKind("probabilities", "Probability", "Of the selected class: 0 never … 1 certain", "map", "viridis"),
     OverlayKind("boundary", "Boundary regions", "Edge (bright) and interior of the selected class", "regions"),
     OverlayKind("superpixels", "Superpixels", "Patches of like intensity; size in the Label tab", "regions"),

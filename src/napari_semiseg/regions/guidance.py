@@ -13,7 +13,7 @@ from torch import Tensor
 
 from napari_semiseg.data.guide import Guide
 from napari_semiseg.data.volumes import UNSAID
-from napari_semiseg.regions.walker import random_walk, to_unit_range
+from napari_semiseg.regions.walker import to_unit_range, walked_slabs
 
 _FOLDS = 8  # with more annotated planes several, far from each other, are left out at a time
 _FAR_MM = 40.0
@@ -46,21 +46,24 @@ def make_guide(image: Tensor, labels: Tensor, plane_spacing: float, classes: int
     unit = to_unit_range(image)
     ends = _ends(labels, annotated)
     labels = _closed(labels, ends)
-    probabilities = _bytes(random_walk(unit, labels, classes))
+    probabilities = torch.zeros((classes, *labels.shape), dtype=torch.uint8)
+    probabilities[0] = 255
+    for place, found in walked_slabs(unit, labels, classes):
+        probabilities[(slice(None), *place)] = _bytes(found)
     shown = probabilities.clone()
     folds = min(_FOLDS, len(annotated))
     for fold in range(folds):
         left_out = annotated[fold::folds]
         rest = labels.clone()
         rest[left_out] = UNSAID
-        found = random_walk(unit, rest, classes, planes=left_out.tolist())
-        shown[:, left_out] = _bytes(found[:, left_out])
+        for (planes, rows, columns), found in walked_slabs(unit, rest, classes, planes=left_out.tolist()):
+            inside = left_out[(left_out >= planes.start) & (left_out < planes.stop)]
+            shown[:, inside, rows, columns] = _bytes(found[:, inside - planes.start])
     far = _bytes((_distance(annotated, len(labels)) * plane_spacing / _FAR_MM).clamp(max=1))
-    planes = torch.arange(len(labels))
     return Guide(
         channels=torch.cat([shown[1:], far[None, :, None, None].expand(1, *labels.shape)]).transpose(0, 1).contiguous(),
         probabilities=probabilities.transpose(0, 1).contiguous(),
-        covers=_covered(planes, annotated, ends) & ~said.flatten(1).all(dim=1),
+        covers=_covered(torch.arange(len(labels)), annotated, ends) & ~said.flatten(1).all(dim=1),
         ends=ends,
     )
 

@@ -49,19 +49,34 @@ def random_walk(
     """
     result = torch.zeros((classes, *labels.shape))
     result[0] = 1
+    for place, found in walked_slabs(image, labels, classes, beta=beta, planes=planes):
+        result[(slice(None), *place)] = found
+    return result
+
+
+def walked_slabs(
+    image: Tensor, labels: Tensor, classes: int, *, beta: float = 130.0, planes: Sequence[int] | None = None
+) -> Iterator[tuple[tuple[slice, slice, slice], Tensor]]:
+    """Yield where `random_walk` is not simply background, slab by slab, and the probabilities there.
+
+    Neighbouring slabs share the completely labelled plane between them.
+
+    Yields
+    ------
+    place : tuple of 3 slices
+        Planes, rows, columns.
+    probabilities : Tensor of float32, shape (C, planes, rows, columns) of the slab
+    """
     box = _box(labels)
+    if box is None:
+        return
     annotated = torch.nonzero((labels != UNSAID).flatten(1).any(dim=1))[:, 0].tolist()
     wanted = set(range(len(labels)) if planes is None else planes)
-    if box is None or not annotated:
-        return result
     first, last = min([annotated[0], *(planes or [])]), max([annotated[-1], *(planes or [])])
-    rows, columns = box
     for below, above in _slabs(labels, first, last):
-        if wanted.isdisjoint(range(below, above + 1)):
-            continue
-        part = (slice(below, above + 1), rows, columns)
-        result[(slice(None), *part)] = _solve(image[part], labels[part], classes, beta)
-    return result
+        if not wanted.isdisjoint(range(below, above + 1)):
+            place = (slice(below, above + 1), *box)
+            yield place, _solve(image[place], labels[place], classes, beta)
 
 
 def _box(labels: Tensor) -> tuple[slice, slice] | None:

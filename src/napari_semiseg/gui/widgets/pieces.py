@@ -154,6 +154,6 @@ def scrolling(content: QWidget) -> QScrollArea:
     for choice in content.findChildren(QComboBox):
         # A long entry must not make the panel wider than its place.
         choice.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        choice.setMinimumContentsLength(8)
+        choice.setMinimumContentsLength(6)
     area.setWidget(content)
     return area

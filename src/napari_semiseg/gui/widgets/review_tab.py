@@ -77,7 +77,9 @@ class ReviewTab(QWidget):
                 allow(box, None)
             else:
                 missing = (
-                    "This round has one network only." if kind.key == "disagreement" and facts.predicted else why_not
+                    "This round has one network without guidance, so nothing to disagree with."
+                    if kind.key == "disagreement" and facts.predicted
+                    else why_not
                 )
                 allow(box, missing or "The latest prediction has no such map.")
             box.blockSignals(True)
