@@ -103,11 +103,15 @@ class Optimisation:
         tensors = load(files["state.safetensors"])
         record = json.loads(files["state.json"])
         state: dict[int, dict[str, Tensor]] = {}
+        parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
         for key, value in tensors.items():
             kind, _, rest = key.partition(".")
             if kind == "optimiser":
                 index, _, name = rest.partition(".")
-                state.setdefault(int(index), {})[name] = value
+                parameter = parameters[int(index)]
+                # The fused kernels go through memory, so what belongs to a weight must be laid out like it.
+                laid_out = torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
+                state.setdefault(int(index), {})[name] = laid_out
         self.optimiser.load_state_dict({"state": state, "param_groups": self.optimiser.state_dict()["param_groups"]})
         torch.set_rng_state(tensors["generator.cpu"])
         if "generator.cuda" in tensors and torch.cuda.is_available():
