@@ -5,14 +5,16 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+CORE := .venv-core
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint format docs screenshots clean
+.PHONY: help setup demo test test-headless test-fast lint format docs screenshots clean
 
 help:
 	@echo "make demo         run the main job on a built-in sample volume (opens napari where there is a screen)"
 	@echo "make test         checks and all tests"
 	@echo "make test-fast    checks and the tests that take seconds, no windows"
+	@echo "make test-headless  engine and command line in an environment without napari and Qt"
 	@echo "make lint         ruff, mypy, import-linter, typos"
 	@echo "make format       put the code in shape"
 	@echo "make screenshots  make the pictures of the documentation anew from the phantoms"
@@ -30,9 +32,21 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 demo: setup
 	tools/with-display $(BIN)/python -m napari_semiseg.gui.demo --out demo
 
-test: lint
+test: lint test-headless
 	$(BIN)/python -m pytest -q -m "not gui"
 	tools/with-display $(BIN)/python tools/gui_tests.py
+
+# The core install alone: no napari, no Qt, and the package as a wheel instead of the source folder.
+test-headless: $(CORE)/.ready
+	$(CORE)/bin/python -c 'import importlib.util, sys; found = [n for n in ("napari", "qtpy", "PyQt6", "magicgui", "superqt") if importlib.util.find_spec(n)]; sys.exit(f"not headless: {found}" if found else 0)'
+	$(CORE)/bin/python -m pip install -q --disable-pip-version-check --no-deps --force-reinstall .
+	$(CORE)/bin/python -m pytest -q -m "not gui and not slow" tests/cli tests/engine tests/methods
+
+$(CORE)/.ready: pyproject.toml constraints.txt
+	@echo "Setting up $(CORE) (the engine without napari and Qt) ..."
+	$(PYTHON) -m venv $(CORE)
+	$(CORE)/bin/python -m pip install -q --disable-pip-version-check -c constraints.txt '.[test-core]'
+	@touch $@
 
 test-fast: lint
 	$(BIN)/python -m pytest -q -m "not gui and not slow"
@@ -52,4 +66,4 @@ screenshots: setup
 	SEMISEG_VIRTUAL_DISPLAY=1 tools/with-display $(BIN)/python docs/screenshots.py
 
 clean:
-	rm -rf $(VENV) demo site dist build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(CORE) demo site dist build .pytest_cache .mypy_cache .ruff_cache
