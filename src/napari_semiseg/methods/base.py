@@ -77,6 +77,8 @@ class Method(BaseModel):
     title: ClassVar[str]
     summary: ClassVar[str]
     uses_unlabelled: ClassVar[bool] = False
+    needs_labels: ClassVar[bool] = True
+    """False for pre-training: every slice counts as unlabelled, and the model predicts nothing."""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}, "product": {}, "product-small": {}}
 
     crop: int = Field(224, ge=32, le=1024, multiple_of=32, description="Side of the training crops in pixels")
