@@ -94,6 +94,23 @@ def test_a_second_round_continues_from_the_first(session):
     assert json.loads((session / "rounds" / "0002" / "config.json").read_text())["continues"] == 1
 
 
+def test_pre_training_without_labels_and_a_round_that_starts_from_it(heart):
+    semiseg("new", heart / "bare.semiseg", "--volume", heart / "heart.nii.gz")
+    pre = ["train", heart / "bare.semiseg", "--method", "lrc", "--steps", 3, *FAST, "--json"]
+    assert lines(semiseg(*pre))[-1]["event"] == "Finished"
+    refused = semiseg("predict", heart / "bare.semiseg", "--out", heart / "x.nii.gz", code=2)
+    assert "no trained round yet" in refused.stderr
+    model = heart / "bare.semiseg" / "rounds" / "0001"
+    refused = semiseg("predict", model, heart / "heart.nii.gz", "--out", heart / "x.nii.gz", code=2)
+    assert "cannot segment" in refused.stderr
+    semiseg("new", heart / "s.semiseg", "--volume", heart / "heart.nii.gz", "--labels", heart / "partial.nii.gz")
+    run = ["train", heart / "s.semiseg", "--method", "supervised", "--steps", 3, *FAST, "--json"]
+    started = lines(semiseg(*run, "--pretrained", model))[0]
+    assert "unet starts pre-trained" in started["reason"]
+    refused = semiseg(*run, "--pretrained", "nowhere", code=2)
+    assert "nowhere does not exist" in refused.stderr
+
+
 def test_same_seed_same_events(heart):
     curves = []
     for name in ("a", "b"):
