@@ -109,6 +109,7 @@ def train(
     settings: Mapping[str, Any] | None = None,
     threads: int = 0,
     fresh: bool = False,
+    pretrained: int | str | Path | None = None,
     control: LocalControl | None = None,
 ) -> Iterator[Event]:
     """Train one round of a session in this process.
@@ -125,7 +126,10 @@ def train(
     settings : mapping
         Fields of the method that differ from the preset.
     fresh : bool
-        Do not continue from the last round.
+        Do not continue from the last round, nor start from the last pre-training.
+    pretrained : int or path, optional
+        Round, or model (folder or ``.safetensors`` file), whose networks the run starts from by name and shape. By
+        default the last pre-training of the session, where no later round can be continued.
     control : LocalControl, optional
         Stops the run.
 
@@ -156,6 +160,7 @@ def train(
             settings=dict(settings or {}),
             threads=threads,
             warm_start=not fresh,
+            pretrained="" if pretrained is None else str(pretrained),
         )
     except ValidationError as error:
         first = error.errors()[0]
@@ -216,6 +221,11 @@ def predict(
         assert not isinstance(source, Session)
         model_path = Path(source)
     model = Model.load(model_path, choose_device(device))
+    if not model.method.needs_labels:
+        raise InputError(
+            f"{model_path} holds pre-trained networks, which know no classes and cannot segment; start a round of "
+            "another method from them."
+        )
     volumes: list[Volume]
     if images:
         volumes = [
@@ -359,6 +369,7 @@ def list_methods() -> list[dict[str, Any]]:
             "title": methods.get(name).title,
             "summary": methods.get(name).summary,
             "uses_unlabelled": methods.get(name).uses_unlabelled,
+            "needs_labels": methods.get(name).needs_labels,
             "presets": {key: dict(values) for key, values in methods.get(name).presets.items()},
             "fields": methods.get(name).model_json_schema()["properties"],
         }

@@ -13,6 +13,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from napari_semiseg import methods
+
 AFFINE = np.array([[-0.9, 0.1, 0, 5], [0.1, 0.9, 0, -7], [0, 0, 4, 30], [0, 0, 0, 1.0]])
 FAST = ["--set", "crop=64", "--set", "longest_side=96", "--device", "cpu"]
 
@@ -92,6 +94,23 @@ def test_a_second_round_continues_from_the_first(session):
     )
     assert end < 0.9 * begin
     assert json.loads((session / "rounds" / "0002" / "config.json").read_text())["continues"] == 1
+
+
+def test_pre_training_without_labels_and_a_round_that_starts_from_it(heart):
+    semiseg("new", heart / "bare.semiseg", "--volume", heart / "heart.nii.gz")
+    pre = ["train", heart / "bare.semiseg", "--method", "lrc", "--steps", 3, *FAST, "--json"]
+    assert lines(semiseg(*pre))[-1]["event"] == "Finished"
+    refused = semiseg("predict", heart / "bare.semiseg", "--out", heart / "x.nii.gz", code=2)
+    assert "no trained round yet" in refused.stderr
+    model = heart / "bare.semiseg" / "rounds" / "0001"
+    refused = semiseg("predict", model, heart / "heart.nii.gz", "--out", heart / "x.nii.gz", code=2)
+    assert "cannot segment" in refused.stderr
+    semiseg("new", heart / "s.semiseg", "--volume", heart / "heart.nii.gz", "--labels", heart / "partial.nii.gz")
+    run = ["train", heart / "s.semiseg", "--method", "supervised", "--steps", 3, *FAST, "--json"]
+    started = lines(semiseg(*run, "--pretrained", model))[0]
+    assert "unet starts pre-trained" in started["reason"]
+    refused = semiseg(*run, "--pretrained", "nowhere", code=2)
+    assert "nowhere does not exist" in refused.stderr
 
 
 def test_same_seed_same_events(heart):
@@ -202,7 +221,7 @@ def test_an_internal_error_names_a_report(heart, tmp_path):
 
 def test_methods_and_info_speak_json(heart):
     names = [m["name"] for m in lines(semiseg("methods", "--json"))]
-    assert names == ["supervised", "cross_teaching", "bcll", "mcscv2"]
+    assert names == methods.names()
     known = lines(semiseg("info", heart / "heart.nii.gz", "--json"))[0]
     assert known["shape"] == [10, 64, 72]
     assert known["spacing"][0] == 4

@@ -47,8 +47,9 @@ def saved(keeper: MemoryKeeper, folder: Path) -> Model:
     return Model.load(folder)
 
 
-def learn(volume: TrainingVolume, steps: int, keeper: MemoryKeeper, **kwargs) -> list:
-    plan = Plan(method="supervised", steps=steps, settings=SETTINGS, precision="float32", device="cpu")
+def learn(volume: TrainingVolume, steps: int, keeper: MemoryKeeper, beyond: str = "background", **kwargs) -> list:
+    settings = {**SETTINGS, "beyond": beyond}
+    plan = Plan(method="supervised", steps=steps, settings=settings, precision="float32", device="cpu")
     return list(train([volume], (0, 1), plan, keeper=keeper, **kwargs))
 
 
@@ -63,19 +64,16 @@ def test_the_prediction_follows_the_annotated_structure_from_the_first_steps(tub
     assert overlap > 0.8
     assert maps.disagreement is not None
     assert maps.disagreement[between].max() > 0
+    assert maps.labels[[0, 8]].max() == 0
+    assert not any(isinstance(e, Notice) and "end at" in e.text for e in learn(volume, 1, keeper, beyond="network"))
+    maps = keeper.predictions["tube"]
     assert maps.disagreement[[0, 8]].max() == 0  # beyond the annotated planes there is nobody to disagree with
 
 
 def test_it_says_where_structures_are_taken_to_end(tube):
     volume, _ = tube
-    labels = volume.labels.copy()
-    labels[7] = 0
-    ended = TrainingVolume("tube", volume.image, volume.spacing, labels)
-    keeper = MemoryKeeper()
-    notices = [e.text for e in learn(ended, 1, keeper) if isinstance(e, Notice)]
-    assert any("end at slice 7," in text for text in notices)
-    assert not any("end at" in e.text for e in learn(volume, 1, MemoryKeeper()) if isinstance(e, Notice))
-    assert keeper.predictions["tube"].labels[8].max() == 0
+    notices = [e.text for e in learn(volume, 1, MemoryKeeper()) if isinstance(e, Notice)]
+    assert any("end at slice 1 and slice 7;" in text for text in notices)
 
 
 def test_resuming_is_exact(tube, tmp_path):

@@ -28,6 +28,7 @@ def test_every_disabled_button_says_why():
     assert outlook.why_not_train(facts()) is None
     assert "Open a volume" in outlook.why_not_train(facts(volumes=0))
     assert "at least one slice" in outlook.why_not_train(facts(annotated=0))
+    assert outlook.why_not_train(facts(annotated=0), needs_labels=False) is None
     assert "under way" in outlook.why_not_train(facts(phase=Phase.PAUSED))
     assert outlook.why_not_stop(facts()) == "No training is under way."
     assert outlook.why_not_stop(facts(phase=Phase.TRAINING)) is None

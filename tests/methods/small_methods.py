@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import torch
 
@@ -26,6 +28,7 @@ TINY = {
         "bank": 512,
         "confidence": 0.1,
     },
+    "lrc": {"crop": 64, "unlabelled_batch": 6, "queue": 16},
 }
 
 
@@ -48,6 +51,10 @@ def shapes(classes=3, planes=6, side=64, labelled=(1, 4), seed=0) -> TrainingVol
 
 def draw_batch(method: methods.Method, volume: TrainingVolume, seed=0, *, plain=True) -> Batch:
     working = to_working([volume], WorkingGrid.of([volume], 512), IntensityRule.of([volume]))
+    extras = method.targets(working)
+    working = [
+        dataclasses.replace(v, extras={name: maps[i] for name, maps in extras.items()}) for i, v in enumerate(working)
+    ]
     sampler = PlaneSampler(
         working,
         labelled=method.labelled_batch,

@@ -47,26 +47,25 @@ def test_the_distance_to_the_next_annotated_plane_is_shown_in_steps_of_40_mm():
     assert float(make_guide(*cone((0, 12))[:2], 10.0, 2).channels[5, -1].max()) == 255
 
 
-def test_a_structure_ends_where_little_of_it_was_annotated():
-    """The cone's radius is 3 on plane 0 and 9 on plane 12; on plane 9 it is 7.5."""
+def test_structures_end_at_the_outermost_annotated_planes():
     image, labels, _ = cone((2, 6, 9))
     guide = make_guide(image, labels, 2.0, 2)
-    assert guide.ends == (2, None)  # radius 4 against 7.5; the upper end is the widest place
-    assert torch.nonzero(guide.covers)[:, 0].tolist() == [0, 1, 3, 4, 5, 7, 8]
-    assert int(guide.probabilities[0, 1].max()) == 0
-    assert int(guide.channels[0, 0].max()) == 0
+    assert guide.ends == (2, 9)
+    assert torch.nonzero(~guide.covers)[:, 0].tolist() == [2, 6, 9]
+    assert int(guide.probabilities[[0, 1, 10, 12], 1].max()) == 0
+    assert int(guide.channels[[0, 1, 10, 12], 0].max()) == 0
+
+
+def test_what_lies_beyond_can_be_left_open():
+    guide = make_guide(*cone((2, 6, 9))[:2], 2.0, 2, closed=False)
+    assert guide.ends == (None, None)
+    assert torch.nonzero(guide.covers)[:, 0].tolist() == [3, 4, 5, 7, 8]
 
 
 def test_an_end_is_only_believed_on_a_complete_plane():
     image, labels, _ = cone((2, 6, 9))
     labels[2, :3] = UNSAID
-    assert make_guide(image, labels, 2.0, 2).ends == (None, None)
-
-
-def test_an_empty_annotated_plane_is_an_end():
-    image, labels, _ = cone((0, 6, 9))
-    labels[0] = 0
-    assert make_guide(image, labels, 2.0, 2).ends == (0, None)
+    assert make_guide(image, labels, 2.0, 2).ends == (None, 9)
 
 
 def test_scribbled_planes_are_covered():

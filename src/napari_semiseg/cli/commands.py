@@ -76,6 +76,9 @@ def train(
     threads: Annotated[int, typer.Option(help="CPU threads; 0 takes all")] = 0,
     settings: Annotated[list[str], typer.Option("--set", help="A field of the method: field=value")] = [],  # noqa: B006
     fresh: Annotated[bool, typer.Option("--fresh", help="Do not continue from the last round")] = False,
+    pretrained: Annotated[
+        str | None, typer.Option(help="Round or model whose networks to start from (default: the last pre-training)")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train one round; Ctrl-C stops it and keeps what was learned."""
@@ -95,6 +98,7 @@ def train(
         settings=parse_settings(settings),
         threads=threads,
         fresh=fresh,
+        pretrained=pretrained,
         control=control,
     )
     raise typer.Exit(follow(events, control, as_json=as_json))

@@ -123,7 +123,7 @@ class PlaneSampler:
         self.unlabelled_planes = [
             (v, int(p)) for v, part in enumerate(said) for p in np.flatnonzero(part < COMPLETE_SHARE)
         ]
-        if not self.labelled_planes:
+        if labelled and not self.labelled_planes:
             raise ValueError("no plane is labelled")
         self.n_labelled = labelled
         self.n_unlabelled = unlabelled if self.unlabelled_planes else 0

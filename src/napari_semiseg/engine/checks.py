@@ -10,7 +10,13 @@ from napari_semiseg.data.volumes import UNSAID, TrainingVolume
 from napari_semiseg.errors import InputError
 
 
-def check(volumes: Sequence[TrainingVolume], class_ids: Sequence[int], class_names: Mapping[int, str]) -> None:
+def check(
+    volumes: Sequence[TrainingVolume],
+    class_ids: Sequence[int],
+    class_names: Mapping[int, str],
+    *,
+    needs_labels: bool = True,
+) -> None:
     """Refuse what cannot be trained with.
 
     Parameters
@@ -19,14 +25,19 @@ def check(volumes: Sequence[TrainingVolume], class_ids: Sequence[int], class_nam
     class_ids : sequence of int
         Class id of each class index.
     class_names : mapping of int to str
+    needs_labels : bool
+        False for pre-training, which needs volumes only.
 
     Raises
     ------
     InputError
-        Without volumes, without any labelled voxel, with fewer than two classes, or with a class nobody painted.
+        Without volumes; and, where labels are needed, without any labelled voxel, with fewer than two classes, or with
+        a class nobody painted.
     """
     if not volumes:
         raise InputError("There is no volume to train on; add one to the session.")
+    if not needs_labels:
+        return
     if len(class_ids) < 2:
         raise InputError("Training needs at least one class besides background; paint a structure first.")
     counts = np.sum([np.bincount(volume.labels.ravel(), minlength=256) for volume in volumes], axis=0)

@@ -33,12 +33,14 @@ class _Description(BaseModel):
     package: str
     method: str
     settings: dict[str, object]
-    class_ids: list[int] = Field(min_length=2, max_length=255)
+    class_ids: list[int] = Field(min_length=1, max_length=255)
     class_names: dict[int, str]
     channels: int = Field(ge=1, le=99)
     small: bool
     spacing: float = Field(gt=0, allow_inf_nan=False)
     window: tuple[float, float] | None
+    segments: bool = True
+    """False for pre-trained networks, which predict nothing."""
 
 
 @dataclass
@@ -100,6 +102,7 @@ class Model:
             small=self.setup.small,
             spacing=self.grid.spacing,
             window=self.rule.window,
+            segments=self.method.needs_labels,
         )
         return {
             "model.safetensors": save(portable(self.networks.state_dict())),

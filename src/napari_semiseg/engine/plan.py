@@ -29,7 +29,10 @@ class Plan(BaseModel):
     threads : int
         CPU threads of the training; 0 leaves one core to the screen.
     warm_start : bool
-        Continue from the last round where there is one.
+        Continue from the last round where there is one, or start from the last pre-training.
+    pretrained : str
+        Number of a round, or path of a model, whose networks the run starts from by name and shape; empty for none.
+        Then nothing is continued.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,6 +47,7 @@ class Plan(BaseModel):
     settings: dict[str, Any] = Field(default_factory=dict)
     threads: int = Field(default=0, ge=0, le=1024)
     warm_start: bool = True
+    pretrained: str = ""
 
     @model_validator(mode="before")
     @classmethod

@@ -69,7 +69,10 @@ def guide_of(model: Model, working: Tensor, labels: Tensor, plane_spacing: float
     plane_spacing : float
         mm.
     """
-    return make_guide(working, labels, plane_spacing, model.setup.classes) if model.method.guidance else None
+    if not model.method.guidance:
+        return None
+    closed = model.method.beyond == "background"
+    return make_guide(working, labels, plane_spacing, model.setup.classes, closed=closed)
 
 
 @torch.inference_mode()

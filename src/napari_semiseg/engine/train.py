@@ -10,7 +10,7 @@ import torch
 
 from napari_semiseg.data.intensity import IntensityRule
 from napari_semiseg.data.sampling import PlaneSampler
-from napari_semiseg.data.volumes import TrainingVolume
+from napari_semiseg.data.volumes import UNSAID, TrainingVolume
 from napari_semiseg.data.working import WorkingGrid, to_working
 from napari_semiseg.engine import events
 from napari_semiseg.engine.agreement import agreement
@@ -25,6 +25,7 @@ from napari_semiseg.engine.model import Model
 from napari_semiseg.engine.optimisation import Optimisation
 from napari_semiseg.engine.plan import Plan
 from napari_semiseg.engine.predict import guide_of, predict_planes, predict_volume
+from napari_semiseg.engine.pretraining import Pretrained
 from napari_semiseg.errors import InputError
 
 _PREVIEW_EVERY = 5.0  # s; the panel promises a fresh plane at least every 10 s
@@ -41,14 +42,15 @@ def train(
     control: Control | None = None,
     keeper: Keeper | None = None,
     start: Model | None = None,
+    pretrained: Pretrained | None = None,
     resume: Mapping[str, bytes] | None = None,
 ) -> Iterator[Event]:
-    """Train on partly labelled volumes and predict all of them at the end.
+    """Train on partly labelled volumes and predict all of them at the end; pre-training predicts nothing.
 
     Parameters
     ----------
     volumes : sequence of TrainingVolume
-        At least one plane of one of them is labelled.
+        At least one plane of one of them is labelled, unless the method needs no labels.
     class_ids : sequence of int
         Class id of each class index in the labels; the first is 0, background.
     plan : Plan
@@ -59,6 +61,8 @@ def train(
         Receives checkpoints, previews and predictions.
     start : Model, optional
         Model of an earlier round to continue from (methods.md 12-H).
+    pretrained : Pretrained, optional
+        Networks to start from where there is no ``start``, or one of another method.
     resume : mapping of str to bytes, optional
         Contents of ``state.safetensors`` and ``state.json`` of an interrupted run, whose model is ``start``: the run
         goes on exactly as if it had not been interrupted.
@@ -74,7 +78,7 @@ def train(
         For volumes or a plan that cannot be trained with.
     """
     run = _Run(volumes, class_ids, plan, class_names or {}, control or LocalControl(), keeper or MemoryKeeper())
-    yield from run.prepare(start, resume)
+    yield from run.prepare(start, pretrained, resume)
     yield from run.learn()
     yield from run.conclude()
 
@@ -91,12 +95,12 @@ class _Run:
         control: Control,
         keeper: Keeper,
     ) -> None:
-        check(volumes, class_ids, class_names)
         self.volumes, self.class_ids, self.plan, self.control, self.keeper = volumes, class_ids, plan, control, keeper
         torch.set_num_threads(choose_threads(plan.threads))
         self.device = choose_device(plan.device)
         self.dtype = choose_precision(plan.precision, self.device)
         self.method, self.reason = method_of(plan, volumes, len(class_ids), small=is_small(self.device))
+        check(volumes, class_ids, class_names, needs_labels=self.method.needs_labels)
         torch.manual_seed(plan.seed)
         grid = WorkingGrid.of(volumes, self.method.longest_side)
         rule = IntensityRule.of(volumes)
@@ -109,20 +113,17 @@ class _Run:
         self._failures = 0
         self._baseline: float | None = None
 
-    def prepare(self, start: Model | None, resume: Mapping[str, bytes] | None) -> Iterator[Event]:
-        warm = start is not None and resume is None
-        notices = []
-        if start is not None:
-            refusal = self.model.adopt(start) if warm else None
-            if resume is not None:
-                self.model = dataclasses.replace(start, method=self.method)
-            elif refusal is not None:
-                warm = False
-                notices.append(f"This round starts afresh, because {refusal}.")
-            else:
-                # The grid and intensity scale are part of what the weights know.
-                self.model = dataclasses.replace(self.model, grid=start.grid, rule=start.rule)
+    def prepare(
+        self, start: Model | None, pretrained: Pretrained | None, resume: Mapping[str, bytes] | None
+    ) -> Iterator[Event]:
+        if start is not None and resume is not None:
+            self.model = dataclasses.replace(start, method=self.method)
+            warm, notices = False, list[str]()
+        else:
+            warm, notices = self._begin(start, pretrained)
         working = to_working(self.volumes, self.model.grid, self.model.rule)
+        if not self.method.needs_labels:
+            working = [dataclasses.replace(v, labels=torch.full_like(v.labels, UNSAID)) for v in working]
         extras = self.method.targets(working)
         self.working = [
             dataclasses.replace(
@@ -164,8 +165,24 @@ class _Run:
         ended = [volume.guide.ends for volume in self.working if volume.guide and volume.guide.ends != (None, None)]
         if ended:
             yield events.Notice(text=_where_it_ends(ended))
-        if warm:
+        if warm and self.method.needs_labels:
             self._baseline = agreement(self.model, self.working, self.dtype)
+
+    def _begin(self, start: Model | None, pretrained: Pretrained | None) -> tuple[bool, list[str]]:
+        """Give the networks their first weights; return whether they continue a round, and what to tell."""
+        refusal = None if start is None else self.model.adopt(start)
+        if start is not None and refusal is None:
+            # The grid and intensity scale are part of what the weights know.
+            self.model = dataclasses.replace(self.model, grid=start.grid, rule=start.rule)
+            return True, []
+        notices = [] if refusal is None else [f"This round starts afresh, because {refusal}."]
+        if pretrained is not None:
+            given = pretrained.give_to(self.model)
+            if given is None:
+                notices.append(f"The pre-trained networks of {pretrained.origin} do not fit those of this method.")
+            else:
+                self.reason += f"; {given}"
+        return False, notices
 
     def learn(self) -> Iterator[Event]:
         while not self.budget.is_spent:
@@ -230,14 +247,14 @@ class _Run:
 
     def _halve_batch(self) -> Event:
         labelled, unlabelled = self.sampler.n_labelled, self.sampler.n_unlabelled
-        if labelled == 1 and unlabelled <= 1:
+        if labelled <= 1 and unlabelled <= 1:
             raise InputError(
                 f"The device {self.device} has too little memory for a single crop of {self.method.crop} pixels; "
                 "choose a smaller crop or the device cpu."
             )
         torch.cuda.empty_cache()
         state = self.sampler.state()
-        self.sampler = self._sampler(max(1, labelled // 2), max(1, unlabelled // 2) if unlabelled else 0)
+        self.sampler = self._sampler(*(max(1, count // 2) if count else 0 for count in (labelled, unlabelled)))
         self.sampler.restore(state)
         return events.Notice(
             text=f"The device ran out of memory: the batch is now {self.sampler.n_labelled} labelled and "
@@ -254,7 +271,8 @@ class _Run:
         """Do what the watcher waits for: the shown plane, a checkpoint, a prediction of everything."""
         now = time.perf_counter()
         if (
-            wish.show is not None
+            self.method.needs_labels
+            and wish.show is not None
             and wish.show[0] in self.by_id
             and (now - self._preview_at >= _PREVIEW_EVERY or wish.show != self._shown)
         ):
@@ -288,6 +306,8 @@ class _Run:
         return events.CheckpointSaved(step=self.optimisation.steps)
 
     def _predict_all(self) -> Iterator[Event]:
+        if not self.method.needs_labels:
+            return
         for volume in self.volumes:
             yield from predict_to_keeper(self.model, volume, self.keeper, self.control, self.dtype)
 
@@ -329,7 +349,7 @@ def _where_it_ends(ends: Sequence[tuple[int | None, int | None]]) -> str:
         where = f"the outermost annotated slices of {len(ends)} volumes"
     else:
         where = " and ".join(f"slice {plane}" for plane in ends[0] if plane is not None)
-    return f"Structures are taken to end at {where}, where little was annotated; annotate a slice beyond if they go on."
+    return f"Structures are taken to end at {where}; annotate a slice beyond if they go on."
 
 
 def _device_name(device: torch.device) -> str:

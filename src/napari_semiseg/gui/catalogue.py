@@ -62,6 +62,7 @@ class MethodSpec:
     summary: str
     fields: tuple[FieldSpec, ...]
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    needs_labels: bool = True
 
     def fields_of(self, preset: str, *, small: bool) -> list[FieldSpec]:
         """Return the fields with the defaults of a preset; ``small`` where no GPU helps."""
@@ -111,7 +112,8 @@ def parse(text: str) -> list[MethodSpec]:
             entry = json.loads(line)
             fields = tuple(field_spec(name, schema) for name, schema in entry["fields"].items())
             title, presets = entry.get("title", entry["name"]), entry.get("presets", {})
-            found.append(MethodSpec(entry["name"], title, entry["summary"], fields, presets))
+            needs_labels = entry.get("needs_labels", True)
+            found.append(MethodSpec(entry["name"], title, entry["summary"], fields, presets, needs_labels))
     return found
 
 

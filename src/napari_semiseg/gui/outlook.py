@@ -30,13 +30,13 @@ class Facts:
     rounds: int
 
 
-def why_not_train(facts: Facts) -> str | None:
-    """Return why training cannot start, or None."""
+def why_not_train(facts: Facts, *, needs_labels: bool = True) -> str | None:
+    """Return why training cannot start, or None; pre-training needs no labels."""
     if facts.volumes == 0:
         return "Open a volume and annotate some slices first."
     if facts.phase.active:
         return "A training is under way; stop it first."
-    if facts.annotated == 0:
+    if facts.annotated == 0 and needs_labels:
         return "Annotate at least one slice first (Label tab)."
     return None
 

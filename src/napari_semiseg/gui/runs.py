@@ -34,9 +34,9 @@ class Runs:
         desk.training.changed.connect(self.show_plane)
 
     @told
-    def start(self, plan: Plan) -> None:
+    def start(self, plan: Plan, needs_labels: bool = True) -> None:
         """Start a round, once everything that was painted is on disk."""
-        reason = why_not_train(self.facts())
+        reason = why_not_train(self.facts(), needs_labels=needs_labels)
         if reason is not None:
             raise InputError(reason)
 

@@ -78,6 +78,8 @@ class Method(BaseModel):
     title: ClassVar[str]
     summary: ClassVar[str]
     uses_unlabelled: ClassVar[bool] = False
+    needs_labels: ClassVar[bool] = True
+    """False for pre-training: every slice counts as unlabelled, and the model predicts nothing."""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}, "product": {}, "product-small": {}}
 
     crop: int = Field(224, ge=32, le=1024, multiple_of=32, description="Side of the training crops in pixels")
@@ -91,6 +93,11 @@ class Method(BaseModel):
         False,
         description="The networks also see where a random walk carries the annotated slices, and the prediction is the "
         "mean of both",
+    )
+    beyond: Literal["background", "network"] = Field(
+        "background",
+        description="With guidance, what lies beyond the first and the last annotated slice of a volume: background, "
+        "or what the network says",
     )
     labelled_batch: int = Field(4, ge=1, le=256, description="Labelled crops per step")
     unlabelled_batch: int = Field(4, ge=0, le=256, description="Unlabelled crops per step")

@@ -64,6 +64,8 @@ class UNet(Network):
     ----------
     feature_channels : dict of str to int
         Channels of the features by scale: ``"full"``, ``"1/2"``, ``"1/4"``, ``"1/8"`` with five levels.
+    bottleneck_channels : int
+        Channels of the coarsest map of `encode`.
 
     Raises
     ------
@@ -97,17 +99,26 @@ class UNet(Network):
         self.multiple = 2 ** (len(channels) - 1)
         self._divisors = {"full" if i == 0 else f"1/{2**i}": 2**i for i in range(len(channels) - 1)}
         self.feature_channels = dict(zip(self._divisors, channels, strict=False))
+        self.bottleneck_channels = channels[-1]
 
     def forward(self, image: Tensor) -> NetworkOutput:
         """Segment images of shape (B, in_channels, H, W)."""
         height, width = image.shape[-2:]
+        return self.decode(self.encode(image), height, width)
+
+    def encode(self, image: Tensor) -> list[Tensor]:
+        """Return the map of every level, finest first, of images that are padded to whole pixels of the coarsest."""
         # Norms need more than one pixel per channel at the bottleneck.
         x = pad_to_multiple(image, self.multiple, least=2 * self.multiple)
-        skips = []
+        levels = []
         for level, block in enumerate(self.encoder):
             x = block(x if level == 0 else self.pool(x))
-            skips.append(x)
-        skips.pop()
+            levels.append(x)
+        return levels
+
+    def decode(self, levels: Sequence[Tensor], height: int, width: int) -> NetworkOutput:
+        """Turn the maps of `encode` into the output for images of a height and width."""
+        *skips, x = levels
         maps = []
         for block in self.decoder:
             x = block(x, skips.pop())

@@ -17,10 +17,11 @@ from napari_semiseg.regions.walker import to_unit_range, walked_slabs
 
 _FOLDS = 8  # with more annotated planes several, far from each other, are left out at a time
 _FAR_MM = 40.0
-_TAPERED = 0.7  # of the largest annotated radius
 
 
-def make_guide(image: Tensor, labels: Tensor, plane_spacing: float, classes: int) -> Guide | None:
+def make_guide(
+    image: Tensor, labels: Tensor, plane_spacing: float, classes: int, *, closed: bool = True
+) -> Guide | None:
     """Carry the annotated planes of a volume to the others.
 
     Parameters
@@ -33,6 +34,8 @@ def make_guide(image: Tensor, labels: Tensor, plane_spacing: float, classes: int
         mm.
     classes : int
         C, background included.
+    closed : bool
+        Whether structures end at the outermost annotated planes, if these are completely annotated.
 
     Returns
     -------
@@ -44,7 +47,7 @@ def make_guide(image: Tensor, labels: Tensor, plane_spacing: float, classes: int
     if len(annotated) < 2 or not bool((said & (labels > 0)).any()):
         return None
     unit = to_unit_range(image)
-    ends = _ends(labels, annotated)
+    ends = _ends(labels, annotated) if closed else (None, None)
     labels = _closed(labels, ends)
     probabilities = torch.zeros((classes, *labels.shape), dtype=torch.uint8)
     probabilities[0] = 255
@@ -69,17 +72,11 @@ def make_guide(image: Tensor, labels: Tensor, plane_spacing: float, classes: int
 
 
 def _ends(labels: Tensor, annotated: Tensor) -> tuple[int | None, int | None]:
-    """Return the outermost annotated planes, each None if the structures may go on beyond it.
-
-    Whoever annotates from end to end of a structure annotates little on the outermost planes. There it ends when the
-    annotated radius is less than 0.7 of the largest one; a wide cross-section tells nothing of what follows.
-    """
-    radii = ((labels != UNSAID) & (labels > 0)).flatten(1).sum(dim=1).to(torch.float32).sqrt()[annotated]
+    """Return the outermost annotated planes, each None unless it is completely annotated."""
     complete = (labels[annotated] != UNSAID).flatten(1).all(dim=1)
-    ended = complete & (radii < _TAPERED * radii.max())
     return (
-        int(annotated[0]) if bool(ended[0]) else None,
-        int(annotated[-1]) if bool(ended[-1]) else None,
+        int(annotated[0]) if bool(complete[0]) else None,
+        int(annotated[-1]) if bool(complete[-1]) else None,
     )
 
 

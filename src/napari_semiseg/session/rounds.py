@@ -97,6 +97,16 @@ class Round:
         return (self.path / "model.safetensors").exists() and (self.path / "model.json").exists()
 
     @property
+    def segments(self) -> bool:
+        """Whether there is a model that predicts; that of a pre-training does not."""
+        if not self.has_model:
+            return False
+        try:
+            return bool(read_json(self.path / "model.json").get("segments", True))
+        except InputError:
+            return True  # whoever loads it will tell what is wrong with it
+
+    @property
     def status(self) -> str:
         """``running``, ``finished``, ``stopped`` or ``failed``."""
         match self.last_event():

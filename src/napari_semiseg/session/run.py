@@ -24,6 +24,7 @@ from napari_semiseg.session.storage import write_bytes, write_files, write_json
 if TYPE_CHECKING:
     from napari_semiseg.engine.keeper import PredictionWriter
     from napari_semiseg.engine.predict import Maps
+    from napari_semiseg.engine.pretraining import Pretrained
 
 
 def train_round(session: Session, plan: Plan, *, control: Control | None = None) -> Iterator[Event]:
@@ -133,10 +134,19 @@ def _train(session: Session, round_: Round, control: Control, threads: int) -> I
     yield from _warnings(session)
     resume = round_.state_files() if round_.has_model else None
     start = Model.load(round_.path) if resume else Model.load(earlier.path) if earlier is not None else None
+    pretrained = None if resume else _pretrained(session, plan, config.get("pretrained"))
     keeper = SessionKeeper(round_, class_ids)
     names = {c.id: c.name for c in session.classes}
     for event in train(
-        volumes, class_ids, plan, class_names=names, control=control, keeper=keeper, start=start, resume=resume
+        volumes,
+        class_ids,
+        plan,
+        class_names=names,
+        control=control,
+        keeper=keeper,
+        start=start,
+        pretrained=pretrained,
+        resume=resume,
     ):
         if isinstance(event, events.Finished):
             _measure(round_, keeper, event)
@@ -154,6 +164,8 @@ def _predict(session: Session, round_: Round, control: Control, threads: int) ->
 
     if not round_.has_model:
         raise InputError(f"Round {round_.number} has no model to predict with; train first.")
+    if not round_.segments:
+        raise InputError(f"Round {round_.number} is a pre-training and predicts nothing; train with another method.")
     plan = Plan.model_validate(round_.config["plan"])
     torch.set_num_threads(choose_threads(plan.threads or threads))
     device = choose_device(plan.device)
@@ -167,6 +179,21 @@ def _predict(session: Session, round_: Round, control: Control, threads: int) ->
             break
     reason = "stopped" if control.wish().stop else "predicted"
     yield events.Finished(reason=reason, steps=0, seconds=0.0)
+
+
+def _pretrained(session: Session, plan: Plan, name: str | None) -> Pretrained | None:
+    """Load the networks to start from: those of a round, or of a model file."""
+    from napari_semiseg.engine.model import Model
+    from napari_semiseg.engine.pretraining import Pretrained
+
+    if not name:
+        return None
+    if not name.isdigit():
+        return Pretrained(Model.load(name), f"the model {name}", demanded=True)
+    found = _earlier(session, int(name))
+    if found is None:
+        raise InputError(f"Round {name}, which this round was to start from, is gone; train again.")
+    return Pretrained(Model.load(found.path), f"round {name}", demanded=bool(plan.pretrained))
 
 
 def _earlier(session: Session, number: int | None) -> Round | None:

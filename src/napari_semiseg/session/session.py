@@ -16,6 +16,7 @@ from napari_semiseg.data.volumes import UNSAID, TrainingVolume
 from napari_semiseg.errors import InputError, StorageError
 from napari_semiseg.io import Geometry, Volume
 from napari_semiseg.session.annotation import Annotation
+from napari_semiseg.session.beginnings import beginnings
 from napari_semiseg.session.classes import changed_classes, free_id, index_of, new_class, with_ids
 from napari_semiseg.session.folder import SessionFolder
 from napari_semiseg.session.images import read_image, record_of
@@ -320,11 +321,15 @@ class Session(SessionFolder):
         return rounds_in(self.path / "rounds")
 
     def latest_round(self, finished: bool = True) -> Round | None:
-        """Return the last round; with ``finished`` the last one that has a model."""
+        """Return the last round; with ``finished`` the last one that has a model which segments."""
         for found in reversed(self.rounds()):
-            if not finished or found.has_model:
+            if not finished or found.segments:
                 return found
         return None
+
+    def latest_pretraining(self) -> Round | None:
+        """Return the last round that has a model which segments nothing."""
+        return next((found for found in reversed(self.rounds()) if found.has_model and not found.segments), None)
 
     def latest_prediction(self, volume_id: str) -> StoredPrediction | None:
         """Return the newest prediction of a volume, of whichever round."""
@@ -341,16 +346,19 @@ class Session(SessionFolder):
 
         Raises
         ------
+        InputError
+            If the plan names a round to start from that does not exist or has no model.
         StorageError
         """
         self.close()
-        earlier = self.latest_round() if plan.warm_start else None
+        continues, pretrained = beginnings(self.rounds(), plan)
         created = new_round_in(
             self.path / "rounds",
             plan=plan.model_dump(),
             classes=[c.model_dump() for c in self.classes],
             digests=self.digests(),
-            continues=earlier.number if earlier is not None else None,
+            continues=continues,
+            pretrained=pretrained,
         )
         self.rounds_changed.emit()
         return created

@@ -134,7 +134,7 @@ class TrainTab(QWidget):
         facts = self.desk.runs.facts()
         training = self.desk.training
         self.start.setText(outlook.start_title(facts))
-        allow(self.start, outlook.why_not_train(facts))
+        allow(self.start, outlook.why_not_train(facts, needs_labels=self._needs_labels))
         allow(self.pause, outlook.why_not_pause(facts))
         allow(self.stop, outlook.why_not_stop(facts))
         allow(self.predict, outlook.why_not_predict(facts))
@@ -158,11 +158,21 @@ class TrainTab(QWidget):
         except ValidationError as error:
             self.desk.tell(f"These settings do not fit together: {error.errors()[0]['msg']}.", "error")
             return
-        self.desk.runs.start(plan)
+        self.desk.runs.start(plan, self._needs_labels)
+
+    @property
+    def _spec(self) -> MethodSpec | None:
+        """The chosen method, None for the automatic choice."""
+        name = self.method.currentData()
+        return next((entry for entry in self._methods if entry.name == name), None)
+
+    @property
+    def _needs_labels(self) -> bool:
+        return self._spec is None or self._spec.needs_labels
 
     def _on_method(self, _: Any = None) -> None:
-        name = self.method.currentData()
-        spec = next((entry for entry in self._methods if entry.name == name), None)
+        spec = self._spec
+        allow(self.start, outlook.why_not_train(self.desk.runs.facts(), needs_labels=self._needs_labels))
         small = self.device.currentData() == "cpu" or (
             self.device.currentData() == "auto" and not self.desk.runs.has_gpu
         )

@@ -1,0 +1,129 @@
+"""What pre-training does beside its losses (methods.md 10)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from small_methods import built, draw_batch, shapes, tiny
+
+from napari_semiseg.data.intensity import IntensityRule
+from napari_semiseg.data.volumes import TrainingVolume
+from napari_semiseg.data.working import WorkingGrid, to_working
+from napari_semiseg.errors import InputError
+
+
+def working(volume):
+    return to_working([volume], WorkingGrid.of([volume], 512), IntensityRule.of([volume]))
+
+
+def stripes(planes=6):
+    """Four bright bands on air."""
+    image = np.zeros((planes, 64, 64), np.float32)
+    for band, start in enumerate((4, 18, 32, 46)):
+        image[:, start : start + 12, 8:56] = 40 + 20 * band
+    return TrainingVolume("stripes", image, (5.0, 1.0, 1.0), np.full(image.shape, 255, np.uint8))
+
+
+def test_superpixels_leave_out_the_air_and_never_use_its_number():
+    (regions,) = tiny("lrc").targets(working(stripes()))["regions"]
+    assert regions.dtype == torch.int16
+    assert (regions[:, :, :4] == 255).all()
+    inside = regions[0, 8:12, 20:40]
+    assert (inside == inside[0, 0]).all()
+    assert inside[0, 0] != 255
+    assert len({int(regions[0, row, 30]) for row in (10, 24, 38, 52)}) == 4
+
+
+def test_more_than_255_superpixels_keep_numbers_of_their_own():
+    rng = np.random.default_rng(0)
+    blocks = rng.permutation(400).reshape(20, 20).repeat(10, 0).repeat(10, 1)[None].astype(np.float32) + 50
+    volume = TrainingVolume("blocks", blocks, (5.0, 1.0, 1.0), np.full(blocks.shape, 255, np.uint8))
+    (regions,) = tiny("lrc", superpixel_scale=1.0, superpixel_smoothing=0.0).targets(working(volume))["regions"]
+    numbers = regions[0, 5::10, 5::10]
+    dark = numbers == 255
+    assert numbers.max() > 255
+    assert len(numbers[~dark].unique()) > 255
+    assert dark.float().mean() < 0.1
+
+
+def test_superpixels_of_many_slices_are_sought_on_evenly_spread_ones_only():
+    (regions,) = tiny("lrc", superpixel_planes=3).targets(working(stripes(9)))["regions"]
+    assert [p for p in range(9) if (regions[p] != 255).any()] == [0, 4, 8]
+
+
+def test_a_constant_volume_teaches_no_superpixels():
+    volume = TrainingVolume("flat", np.ones((6, 64, 64), np.float32), (5.0, 1.0, 1.0), np.full((6, 64, 64), 255, "u1"))
+    method = tiny("lrc")
+    losses = method.losses(built(method), draw_batch(method, volume), 0.5)
+    assert losses["superpixels"].item() == 0
+
+
+def test_the_key_encoder_gets_no_gradient_and_follows_its_model():
+    method = tiny("lrc", momentum=0.9)
+    networks = built(method)
+    losses = method.losses(networks, draw_batch(method, shapes()), 0.5)
+    sum(losses.values()).backward()
+    assert all(p.grad is None and not p.requires_grad for p in networks["follower"].parameters())
+    before = networks["follower"]["projector"][0].weight.clone()
+    with torch.no_grad():
+        networks["projector"][0].weight.add_(1.0)
+        networks["unet"].encoder[0][1].running_mean.fill_(7.0)
+    method.after_step(networks, 100)
+    assert torch.allclose(networks["follower"]["projector"][0].weight, before + 0.1, atol=1e-5)
+    assert (networks["follower"]["unet"].encoder[0][1].running_mean == 7).all()
+    method.after_step(networks, 0)
+    assert torch.equal(networks["follower"]["projector"][0].weight, networks["projector"][0].weight)
+
+
+def test_keys_wait_in_the_queue_with_the_slices_they_come_from():
+    method = tiny("lrc")
+    networks = built(method)
+    batch = draw_batch(method, shapes())
+    method.losses(networks, batch, 0.5)
+    keys, volume, plane = networks["queue"].content()
+    assert torch.equal(volume, batch.volume)
+    assert torch.equal(plane, batch.plane)
+    assert torch.allclose(keys.norm(dim=1), torch.ones(6), atol=1e-5)
+    method.after_warm_start(networks)
+    assert len(networks["queue"].content()[0]) == 0
+
+
+def test_both_views_show_the_same_regions():
+    """The mean brightness of a band is that of the same band in the second view."""
+    method = tiny("lrc", contrast_change=0.0)
+    batch = draw_batch(method, stripes())
+    torch.manual_seed(0)
+    image, regions = method._second_view(batch)
+    first, checked = batch.extras["regions"], 0
+    for sample in range(len(image)):
+        for number in set(first[sample].unique().tolist()) & set(regions[sample].unique().tolist()) - {255}:
+            there, here = regions[sample] == number, first[sample] == number
+            if there.sum() > 200 and here.sum() > 200:
+                assert image[sample, 0][there].median().item() == pytest.approx(
+                    batch.image[sample, 0][here].median().item(), abs=0.05
+                )
+                checked += 1
+    assert checked > 10
+    assert (regions != first).any()
+
+
+def test_training_lowers_both_terms():
+    method = tiny("lrc")
+    networks = built(method)
+    optimiser = torch.optim.AdamW([p for key in method.rates() for p in networks[key].parameters()], lr=2e-3)
+    seen = []
+    for step in range(40):
+        losses = method.losses(networks, draw_batch(method, stripes(12), seed=step), 0.5)
+        optimiser.zero_grad()
+        sum(losses.values()).backward()
+        optimiser.step()
+        method.after_step(networks, step)
+        seen.append(losses["superpixels"].item())
+    assert np.mean(seen[-5:]) < 0.7 * np.mean(seen[:3])
+
+
+def test_it_refuses_to_segment():
+    method = tiny("lrc")
+    with pytest.raises(InputError, match="cannot segment"):
+        method.predictors(built(method), torch.zeros(1, 1, 64, 64))
