@@ -17,6 +17,7 @@ help:
 	@echo "make test-headless  engine and command line in an environment without napari and Qt"
 	@echo "make lint         ruff, mypy, import-linter, typos"
 	@echo "make format       put the code in shape"
+	@echo "make docs         build the documentation into site/, strictly"
 	@echo "make screenshots  make the pictures of the documentation anew from the phantoms"
 	@echo "make clean        remove everything that make created"
 
@@ -61,6 +62,11 @@ lint: setup
 format: setup
 	$(BIN)/ruff check --fix src tests benchmarks docs tools
 	$(BIN)/ruff format src tests benchmarks docs tools
+
+docs: setup
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "Open site/index.html"
 
 screenshots: setup
 	SEMISEG_VIRTUAL_DISPLAY=1 tools/with-display $(BIN)/python docs/screenshots.py

@@ -1,6 +1,6 @@
 """Make the pictures of the documentation anew, from the phantoms; ``make screenshots`` runs this.
 
-One picture per stage of the job, 1280 × 800, in napari's dark and light theme.
+One picture per stage of the job, 1280 × 800, in napari's dark and light theme, and one of every overlay alone.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import os
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from skimage.io import imsave
 
 from napari_semiseg.engine.plan import Plan
 from napari_semiseg.gui.demo import open_window, settle, wait
@@ -30,6 +32,15 @@ class Camera:
             self.viewer.theme = theme
             settle(0.8)
             self.viewer.screenshot(str(self.folder / f"{stage}-{theme}.png"), canvas_only=False, flash=False)
+
+    def close_up(self, name: str) -> None:
+        """Save ``shows-<name>.png``: the middle of the canvas, where the heart is."""
+        settle(0.8)
+        canvas = self.viewer.screenshot(canvas_only=True, flash=False)
+        height, width = canvas.shape[:2]
+        half = min(height, width) // 3
+        middle = canvas[height // 2 - half : height // 2 + half, width // 2 - half : width // 2 + half, :3]
+        imsave(self.folder / f"shows-{name}.png", middle, check_contrast=False)
 
 
 def main() -> None:
@@ -64,11 +75,18 @@ def main() -> None:
     desk.show_overlay("entropy")
     camera.shoot("review")
     desk.show_overlay("entropy", False)
-    for overlay in ("disagreement", "probabilities", "boundary", "superpixels"):
+    camera.close_up("labels")
+    desk.show_overlay("labels", False)
+    camera.close_up("image")
+    desk.brush.select(2)
+    for overlay in ("entropy", "disagreement", "probabilities", "boundary", "superpixels"):
         desk.show_overlay(overlay)
         settle(2.0)  # superpixels and regions are computed off the UI thread
-        camera.shoot(f"overlay-{overlay}")
+        camera.close_up(overlay)
+        if overlay != "entropy":
+            camera.shoot(f"overlay-{overlay}")
         desk.show_overlay(overlay, False)
+    desk.show_overlay("labels")
 
     desk.review.accept()
     panel.tabs.setCurrentIndex(TABS["label"])
