@@ -202,7 +202,7 @@ def test_an_internal_error_names_a_report(heart, tmp_path):
 
 def test_methods_and_info_speak_json(heart):
     names = [m["name"] for m in lines(semiseg("methods", "--json"))]
-    assert names == ["supervised", "cross_teaching", "bcll", "mcscv2"]
+    assert names == ["supervised", "cross_teaching", "bcll", "mcsc", "mcscv2"]
     known = lines(semiseg("info", heart / "heart.nii.gz", "--json"))[0]
     assert known["shape"] == [10, 64, 72]
     assert known["spacing"][0] == 4

@@ -115,7 +115,7 @@ def patch_contrast(
         if not rows:
             return 0.0 * wide.sum()
         unit = functional.normalize(wide[kept[order]], dim=1, eps=1e-6)
-        return _GroupContrast.apply(unit, rows, temperature, balanced, chunk)  # type: ignore[no-any-return]
+        return _GroupContrast.apply(unit, rows, temperature, balanced, chunk)
 
 
 def _anchors(sizes: list[list[int]], background: bool) -> Iterator[_Rows]:
@@ -142,9 +142,7 @@ class _GroupContrast(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, unit: Tensor, rows: list[_Rows], temperature: float, balanced: bool, chunk: int
-    ) -> Tensor:
+    def forward(ctx: Any, unit: Tensor, rows: list[_Rows], temperature: float, balanced: bool, chunk: int) -> Tensor:
         wanted = ctx.needs_input_grad[0]
         gradient = torch.zeros_like(unit) if wanted else None
         total = unit.new_zeros(())
@@ -178,7 +176,7 @@ class _GroupContrast(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
         return upstream * gradient, None, None, None, None
 

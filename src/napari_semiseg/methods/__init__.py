@@ -9,12 +9,13 @@ from napari_semiseg.errors import InputError
 from napari_semiseg.methods.base import Method, Rate, Setup
 from napari_semiseg.methods.bcll import BoundaryContrast
 from napari_semiseg.methods.cross_teaching import CrossTeaching
+from napari_semiseg.methods.mcsc import PatchContrast
 from napari_semiseg.methods.mcscv2 import CertaintyContrast
 from napari_semiseg.methods.supervised import Supervised
 
 __all__ = ["Method", "Rate", "Setup", "get", "names"]
 
-_OWN = (Supervised, CrossTeaching, BoundaryContrast, CertaintyContrast)
+_OWN = (Supervised, CrossTeaching, BoundaryContrast, PatchContrast, CertaintyContrast)
 
 
 @cache
