@@ -18,6 +18,7 @@ from napari_semiseg.losses.certainty_contrast import (
     contrast,
     default_r_high,
     entropy_threshold,
+    hard_anchor_mask,
     negative_mask,
     ranks,
     uncertain_share,
@@ -309,3 +310,49 @@ def test_projection_learns_under_autocast():
             r_high=2,
         ).backward()
     assert projection.weight.grad.abs().sum() > 0
+
+
+def test_hard_anchors_are_trusted_but_not_sure():
+    """ReCo: P(y) < .97 where the label is said or predicted with certainty, also where it is predicted wrongly."""
+    probabilities = torch.tensor([[0.98, 0.02], [0.96, 0.04], [0.02, 0.98], [0.96, 0.04], [0.98, 0.02]])
+    pixels = Pixels.of(probabilities, torch.tensor([0, 0, 0, UNSAID, UNSAID]))
+    certain = pixels.entropy[1] + 1e-6
+    assert hard_anchor_mask(pixels, certain).tolist() == [False, True, True, True, False]
+    assert hard_anchor_mask(pixels, torch.tensor(0.0)).tolist() == [False, True, True, False, False]
+
+
+def test_classes_that_look_alike_are_drawn_more_often():
+    """Means at cosines 1, 0 and −1 of the centre: softmax of (2, 0, −2), however many keys each class has."""
+    torch.manual_seed(0)
+    bank = NegativeBank(4, 2, 400)
+    keys = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
+    ids = torch.tensor([1, 2, 3]).repeat_interleave(torch.tensor([5, 60, 35]))
+    bank.push(0, keys[ids - 1], ids)
+    drawn, classes = bank.sample_alike(0, torch.tensor([1.0, 0.0]), 20_000)
+    expected = torch.tensor([2.0, 0.0, -2.0]).softmax(dim=0)
+    assert torch.allclose(torch.bincount(classes)[1:] / 20_000, expected, atol=0.015)
+    assert torch.equal(drawn, keys[classes - 1])
+    assert len(bank.sample_alike(1, torch.tensor([1.0, 0.0]), 5)[0]) == 0
+
+
+def test_unbalanced_negatives_by_hand():
+    """500 orthogonal negatives of one class: ln(1+500·e⁻¹⁰)."""
+    anchor = torch.eye(4)[:1].double()
+    negatives, ids = torch.eye(4)[1:2].double().repeat(500, 1), torch.ones(500, dtype=torch.long)
+    loss = class_loss(anchor, anchor[0], negatives, ids, 0.1, balanced=False)
+    assert loss.item() == pytest.approx(0.0224462, abs=1e-7)
+
+
+def test_hard_sampling_learns_from_the_unsure_and_centres_on_all():
+    """One anchor of class 0; its positive is the mean of both pixels of the class, its negatives are not balanced."""
+    features = unit(3, width=3, seed=3).requires_grad_()
+    pixels = Pixels.of(torch.tensor([[0.9, 0.1], [0.99, 0.01], [0.01, 0.99]]), torch.tensor([0, 0, UNSAID]))
+    loss = run(features, pixels, sampling="hard", negatives=7)
+    loss.backward()
+    again = features.detach().clone().requires_grad_()
+    centre = functional.normalize(again[:2].detach().mean(dim=0), dim=0)
+    seven = again[2:].detach().expand(7, 3)
+    expected = class_loss(again[:1], centre, seven, torch.ones(7, dtype=torch.long), 0.1, balanced=False)
+    expected.backward()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert torch.allclose(features.grad, again.grad, atol=1e-6)

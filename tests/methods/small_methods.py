@@ -18,6 +18,7 @@ TINY = {
     "supervised": {"crop": 64, "labelled_batch": 2},
     "cross_teaching": {"crop": 64, "labelled_batch": 2, "unlabelled_batch": 2, "transformer_width": 12},
     "bcll": {"crop": 64, "labelled_batch": 2, "samples": 64},
+    "mcsc": {"crop": 64, "labelled_batch": 2, "unlabelled_batch": 2, "transformer_width": 12},
     "mcscv2": {
         "crop": 64,
         "labelled_batch": 2,

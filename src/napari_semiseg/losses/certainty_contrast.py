@@ -9,10 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+Sampling = Literal["certain", "hard"]
+"""How anchors and negatives are chosen: as in MCSCv2, or as in ReCo (methods.md 11)."""
+_HARD_BELOW = 0.97  # ReCo: pixels predicted with less confidence are its anchors
+_ALIKE_TEMPERATURE = 0.5  # ReCo: of the softmax over similarities of classes
 
 
 @dataclass(frozen=True)
@@ -69,8 +75,21 @@ def ranks(probabilities: Tensor) -> Tensor:
 
 def anchor_mask(pixels: Pixels, threshold: Tensor, confidence: float = 0.9) -> Tensor:
     """Pixels that may be anchors of their class: P(y) > h and, where unlabelled, certain (step 3)."""
-    confident = pixels.probabilities.gather(1, pixels.label[:, None])[:, 0] > confidence
-    return confident & (pixels.said | (pixels.entropy <= threshold))
+    return (_confidence(pixels) > confidence) & trusted_mask(pixels, threshold)
+
+
+def hard_anchor_mask(pixels: Pixels, threshold: Tensor) -> Tensor:
+    """Pixels that may be anchors in ReCo: of a trusted label, but predicted with P(y) < 0.97."""
+    return (_confidence(pixels) < _HARD_BELOW) & trusted_mask(pixels, threshold)
+
+
+def trusted_mask(pixels: Pixels, threshold: Tensor) -> Tensor:
+    """Pixels whose label is taken for granted: said, or predicted with certainty, bool, shape (n,)."""
+    return pixels.said | (pixels.entropy <= threshold)
+
+
+def _confidence(pixels: Pixels) -> Tensor:
+    return pixels.probabilities.gather(1, pixels.label[:, None])[:, 0]
 
 
 def negative_mask(pixels: Pixels, threshold: Tensor, r_low: int, r_high: int) -> Tensor:
@@ -138,13 +157,32 @@ class NegativeBank(nn.Module):
         chosen = torch.randperm(filled, device=self.keys.device)[:count]
         return self.keys[class_index, chosen].float(), self.ids[class_index, chosen]
 
+    def sample_alike(self, class_index: int, centre: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Return ``count`` keys drawn with replacement, more of those classes whose mean is like ``centre`` (ReCo).
+
+        A class is drawn with the softmax of the cosine between its mean key and ``centre``, shape (width,), over 0.5;
+        its keys are equally likely. Returns the same as `sample`; nothing when the bank is empty.
+        """
+        filled = int(self.filled[class_index])
+        if filled == 0:
+            return self.sample(class_index, count)
+        keys, ids = self.keys[class_index, :filled].float(), self.ids[class_index, :filled]
+        sizes = torch.bincount(ids, minlength=len(self.filled)).float()
+        sums = torch.zeros(len(sizes), keys.shape[1], device=keys.device).index_add_(0, ids, keys)
+        alike = functional.normalize(sums, dim=1, eps=1e-6) @ centre.to(keys.dtype)
+        odds = torch.where(sizes > 0, alike / _ALIKE_TEMPERATURE, -torch.inf).softmax(dim=0) / sizes.clamp(min=1)
+        chosen = torch.multinomial(odds[ids], count, replacement=True)
+        return keys[chosen], ids[chosen]
+
     def clear(self) -> None:
         """Forget everything."""
         self.filled.zero_()
         self.cursor.zero_()
 
 
-def class_loss(anchors: Tensor, positive: Tensor, negatives: Tensor, ids: Tensor, temperature: float) -> Tensor:
+def class_loss(
+    anchors: Tensor, positive: Tensor, negatives: Tensor, ids: Tensor, temperature: float, *, balanced: bool = True
+) -> Tensor:
     """Mean over anchors of −s_ip + log(e^{s_ip} + Σ_j (1/|n^j|) Σ_{k∈n^j} e^{s_ik}) (step 6), by logsumexp.
 
     Not in half precision, even under autocast: it does not hold similarities divided by the temperature.
@@ -157,11 +195,14 @@ def class_loss(anchors: Tensor, positive: Tensor, negatives: Tensor, ids: Tensor
     ids : Tensor of int64, shape (m,)
         Class of each negative: the groups j.
     temperature : float
+    balanced : bool
+        False divides by 1 instead of |n^j|: every negative counts the same.
     """
     with torch.autocast(anchors.device.type, enabled=False):
         to_positive = anchors @ positive / temperature
-        sizes = torch.bincount(ids)[ids].to(anchors.dtype)
-        to_negatives = anchors @ negatives.T / temperature - sizes.log()
+        to_negatives = anchors @ negatives.T / temperature
+        if balanced:
+            to_negatives = to_negatives - torch.bincount(ids)[ids].to(anchors.dtype).log()
         # −s_p + log(e^{s_p} + N) = log(1 + N·e^{−s_p}), which keeps the digits of small losses.
         return functional.softplus(to_negatives.logsumexp(dim=1) - to_positive).mean()
 
@@ -178,6 +219,7 @@ def contrast(
     anchors: int = 1000,
     negatives: int = 500,
     temperature: float = 0.1,
+    sampling: Sampling = "certain",
 ) -> Tensor:
     """L_bcl of one branch at one scale (steps 3–6); the bank is updated first.
 
@@ -197,15 +239,22 @@ def contrast(
     anchors, negatives : int
         At most N anchors and M negatives per class.
     temperature : float
+    sampling : str
+        ``"certain"``: confident anchors, their mean as the positive, negatives drawn alike and balanced by class
+        (MCSCv2). ``"hard"``: anchors of which the guide is not sure, the mean of all trusted pixels of the class as the
+        positive, and more negatives from classes that look like it, unbalanced, since balance would undo the choice
+        (ReCo).
 
     Returns
     -------
     Tensor
         Scalar ≥ 0; 0 and attached to the graph when no class has anchors and negatives.
     """
-    may_anchor = anchor_mask(pixels, threshold, confidence)
+    hard = sampling == "hard"
+    may_anchor = hard_anchor_mask(pixels, threshold) if hard else anchor_mask(pixels, threshold, confidence)
+    in_centre = trusted_mask(pixels, threshold) if hard else may_anchor
     may_push = negative_mask(pixels, threshold, r_low, r_high)
-    needed = may_anchor | may_push.any(dim=1)
+    needed = in_centre | may_push.any(dim=1)
     place = needed.cumsum(dim=0) - 1  # of a pixel among the needed ones
     # Detached rather than under no_grad: older autocasts would then keep copies of the weights without a gradient.
     features = embed(torch.nonzero(needed)[:, 0]).detach()
@@ -217,17 +266,19 @@ def contrast(
         chosen = torch.nonzero(may_anchor & (pixels.label == c))[:, 0]
         if len(chosen) == 0 or int(bank.filled[c]) == 0:
             continue
-        positive = functional.normalize(features[place[chosen]].mean(dim=0), dim=0, eps=1e-6)
+        centred = torch.nonzero(in_centre & (pixels.label == c))[:, 0] if hard else chosen
+        positive = functional.normalize(features[place[centred]].mean(dim=0), dim=0, eps=1e-6)
         if len(chosen) > anchors:
             chosen = chosen[torch.randperm(len(chosen), device=chosen.device)[:anchors]]
-        parts.append((chosen, positive, *bank.sample(c, negatives)))
+        drawn = bank.sample_alike(c, positive, negatives) if hard else bank.sample(c, negatives)
+        parts.append((chosen, positive, *drawn))
     # All classes at once: one gather has a far cheaper backward pass than one per class.
     embedded = embed(torch.cat([chosen for chosen, *_ in parts]) if parts else needed.new_empty(0, dtype=torch.long))
     if not parts:
         return 0.0 * embedded.sum()
     per_class = embedded.split([len(chosen) for chosen, *_ in parts])
     losses = [
-        class_loss(mine, positive, keys, ids, temperature)
+        class_loss(mine, positive, keys, ids, temperature, balanced=not hard)
         for mine, (_, positive, keys, ids) in zip(per_class, parts, strict=True)
     ]
     return torch.stack(losses).mean()

@@ -10,12 +10,13 @@ from napari_semiseg.methods.base import Method, Rate, Setup
 from napari_semiseg.methods.bcll import BoundaryContrast
 from napari_semiseg.methods.cross_teaching import CrossTeaching
 from napari_semiseg.methods.lrc import RegionPreTraining
+from napari_semiseg.methods.mcsc import PatchContrast
 from napari_semiseg.methods.mcscv2 import CertaintyContrast
 from napari_semiseg.methods.supervised import Supervised
 
 __all__ = ["Method", "Rate", "Setup", "get", "names"]
 
-_OWN = (Supervised, CrossTeaching, BoundaryContrast, CertaintyContrast, RegionPreTraining)
+_OWN = (Supervised, CrossTeaching, BoundaryContrast, PatchContrast, CertaintyContrast, RegionPreTraining)
 
 
 @cache
