@@ -10,12 +10,19 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from napari_semiseg.errors import InputError
 from napari_semiseg.networks import NetworkOutput, build, names
+from napari_semiseg.networks.padding import crop_back, crop_to, pad_to_multiple
 
 NETWORKS = {
     "unet16": ("unet16", {}),
     "unet16, instance norm": ("unet16", {"norm": "instance"}),
     "cs_unet, narrow": ("cs_unet", {"embed_dim": 24}),
+    "unet32t, narrow": ("unet32t", {"channels": (8, 16, 32, 64, 128)}),
+    "vnet16, narrow": ("vnet16", {"width": 8}),
+    "vnet16, narrow, instance norm": ("vnet16", {"width": 8, "norm": "instance"}),
+    "vnet_decoders, narrow": ("vnet_decoders", {"width": 4, "decoders": 3}),
+    "res34_3d, narrow": ("res34_3d", {"width": 4}),
 }
+OF_VOLUMES = ("vnet16", "vnet_decoders", "res34_3d")
 every_network = pytest.mark.parametrize(("name", "options"), NETWORKS.values(), ids=NETWORKS.keys())
 
 
@@ -32,8 +39,17 @@ def built(name, options, channels=1, classes=4, seed=0) -> nn.Module:
     return build(name, channels, classes, **options)
 
 
-def image(height, width, batch=2, channels=1) -> torch.Tensor:
-    return torch.randn(batch, channels, height, width, generator=torch.Generator().manual_seed(0))
+def image(*size, batch=2, channels=1) -> torch.Tensor:
+    return torch.randn(batch, channels, *size, generator=torch.Generator().manual_seed(0))
+
+
+def sized(network, *size, planes=8) -> tuple[int, ...]:
+    """Rows and columns, with planes before them for networks of volumes."""
+    return size if network.spatial_axes == 2 else (planes, *size)
+
+
+def loss(output: NetworkOutput) -> torch.Tensor:
+    return sum(decoder.logits.float().square().mean() for decoder in output.of_all_decoders)
 
 
 def test_all_names_are_tested():
@@ -41,17 +57,35 @@ def test_all_names_are_tested():
 
 
 @every_network
-@pytest.mark.parametrize("size", [(64, 64), (33, 47), (250, 250), (96, 160), (5, 70), (1, 1)])
-def test_any_size_in_and_out(name, options, size):
+def test_it_says_what_it_takes(name, options):
+    assert built(name, options).spatial_axes == (3 if name in OF_VOLUMES else 2)
+
+
+@every_network
+@pytest.mark.parametrize(
+    ("size", "planes"), [((64, 64), 16), ((33, 47), 5), ((130, 130), 3), ((48, 96), 18), ((5, 70), 33), ((1, 1), 1)]
+)
+def test_any_size_in_and_out(name, options, size, planes):
     network = built(name, options)
+    size = sized(network, *size, planes=planes)
     output = network(image(*size))
     assert isinstance(output, NetworkOutput)
-    assert output.logits.shape == (2, 4, *size)
-    output.logits.square().mean().backward()
-    assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
-    for scale, divisor in (("full", 1), ("1/4", 4), ("1/8", 8)):
-        expected = (2, network.feature_channels[scale], *(-(-side // divisor) for side in size))
-        assert output.features[scale].shape == expected
+    assert len(output.of_all_decoders) == (3 if name == "vnet_decoders" else 1)
+    loss(output).backward()
+    assert all(torch.isfinite(p.grad).all() for p in network.parameters())
+    for decoder in output.of_all_decoders:
+        assert decoder.logits.shape == (2, 4, *size)
+        assert {"full", "1/4", "1/8"} <= set(decoder.features) == set(network.feature_channels)
+        for scale, feature in decoder.features.items():
+            divisor = 1 if scale == "full" else int(scale.removeprefix("1/"))
+            assert feature.shape == (2, network.feature_channels[scale], *(-(-side // divisor) for side in size))
+
+
+@every_network
+def test_a_single_small_image_trains(name, options):
+    """Batch norm refuses one value per channel."""
+    network = built(name, options)
+    loss(network(image(*sized(network, 9, 9, planes=2), batch=1))).backward()
 
 
 @every_network
@@ -59,34 +93,42 @@ def test_every_parameter_learns(name, options):
     network = built(name, options)
     torch.manual_seed(1)  # dropped paths
     for _ in range(3):
-        network(image(64, 64)).logits.square().mean().backward()
+        loss(network(image(*sized(network, 64, 64)))).backward()
     assert [n for n, p in network.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()] == []
+    # Nothing but a bias before a batch norm is without effect.
+    assert all(p.grad.abs().sum() > 0 for p in network.parameters())
 
 
 @every_network
 @pytest.mark.parametrize("channels", [1, 3, 5])
 def test_any_number_of_channels(name, options, channels):
-    assert built(name, options, channels)(image(32, 32, channels=channels)).logits.shape == (2, 4, 32, 32)
+    network = built(name, options, channels)
+    size = sized(network, 32, 32)
+    assert network(image(*size, channels=channels)).logits.shape == (2, 4, *size)
 
 
 @every_network
 def test_features_belong_to_the_graph(name, options):
     network = built(name, options)
-    output = network(image(32, 32))
-    sum(output.features[scale].float().square().mean() for scale in ("full", "1/4", "1/8")).backward()
-    first = next(network.parameters())
-    assert first.grad.abs().sum() > 0
+    output = network(image(*sized(network, 32, 32)))
+    for decoder in output.of_all_decoders:
+        network.zero_grad()
+        sum(feature.float().square().mean() for feature in decoder.features.values()).backward(retain_graph=True)
+        assert next(network.parameters()).grad.abs().sum() > 0
 
 
 @every_network
 def test_saved_and_loaded_it_says_the_same(name, options, tmp_path):
     network = built(name, options)
-    network(image(64, 64))  # moves running statistics
+    network(image(*sized(network, 64, 64)))  # moves running statistics
     save_file(network.state_dict(), tmp_path / "weights.safetensors")
     copy = built(name, options, seed=1)
     copy.load_state_dict(load_file(tmp_path / "weights.safetensors"))
+    x = image(*sized(network, 40, 40))
     with torch.no_grad():
-        assert torch.equal(network.eval()(image(40, 40)).logits, copy.eval()(image(40, 40)).logits)
+        first, second = network.eval()(x), copy.eval()(x)
+    for one, other in zip(first.of_all_decoders, second.of_all_decoders, strict=True):
+        assert torch.equal(one.logits, other.logits)
 
 
 @every_network
@@ -98,45 +140,72 @@ def test_same_seed_same_network(name, options):
 @every_network
 def test_memory_format_changes_nothing(name, options):
     network = built(name, options).eval()
+    x = image(*sized(network, 48, 64))
+    last = torch.channels_last if network.spatial_axes == 2 else torch.channels_last_3d
     with torch.no_grad():
-        plain = network(image(48, 64)).logits
-        moved = network.to(memory_format=torch.channels_last)(
-            image(48, 64).to(memory_format=torch.channels_last)
-        ).logits
+        plain = network(x).logits
+        moved = network.to(memory_format=last)(x.to(memory_format=last)).logits
     assert torch.allclose(plain, moved, atol=1e-4, rtol=1e-4)
 
 
 @every_network
 def test_bfloat16_is_close_and_trains(name, options):
     network = built(name, options).eval()
+    x = image(*sized(network, 48, 64))
     with torch.no_grad():
-        exact = network(image(48, 64)).logits
+        exact = network(x).logits
     with torch.autocast("cpu", torch.bfloat16):
-        output = network(image(48, 64))
+        output = network(x)
     error = (output.logits.float() - exact).square().mean().sqrt() / exact.std()
-    assert error < 0.05
+    # Instance norms, 22 in V-Net, enlarge roundings where an image hardly varies.
+    assert error < (0.15 if options.get("norm") == "instance" else 0.05)
     network.train()
     with torch.autocast("cpu", torch.bfloat16):
-        logits = network(image(48, 64)).logits
-    logits.float().square().mean().backward()
-    assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
+        output = network(x)
+    loss(output).backward()
+    assert all(torch.isfinite(p.grad).all() for p in network.parameters())
 
 
 @every_network
 def test_images_of_a_batch_do_not_meet(name, options):
     """In evaluation the prediction of one image depends on no other."""
     network = built(name, options).eval()
-    both = image(33, 47)
+    both = image(*sized(network, 33, 47))
     with torch.no_grad():
         together, alone = network(both).logits, network(both[:1]).logits
-    assert torch.allclose(together[:1], alone, atol=1e-5)
+    assert torch.allclose(together[:1], alone, atol=1e-4)
+
+
+@every_network
+def test_padding_is_the_network_s_business(name, options):
+    """An image whose last rows, columns and planes were repeated beforehand gets the same prediction."""
+    network = built(name, options).eval()
+    size = sized(network, 21, 30, planes=5)
+    x = image(*size)
+    padded = pad_to_multiple(x, 32 if network.spatial_axes == 2 else (16, 32, 32))
+    assert padded.shape[2:] == sized(network, 32, 32, planes=16)
+    with torch.no_grad():
+        ours, theirs = network(x), network(padded)
+    assert torch.allclose(ours.logits, crop_to(theirs.logits, size), atol=1e-5)
+    for scale, feature in ours.features.items():
+        divisor = 1 if scale == "full" else int(scale.removeprefix("1/"))
+        assert torch.allclose(feature, crop_to(theirs.features[scale], size, divisor), atol=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("name", "channels", "classes", "count"), [("unet16", 1, 4, 1_813_764), ("cs_unet", 3, 9, 24_690_576)]
+    ("name", "channels", "classes", "options", "count"),
+    [
+        ("unet16", 1, 4, {}, 1_813_764),
+        ("cs_unet", 3, 9, {}, 24_690_576),
+        ("unet32t", 1, 4, {}, 7_766_532),
+        ("vnet16", 1, 2, {}, 9_448_866),
+        # MC-Net and MC-Net+ report 12.35 and 15.25 million.
+        ("vnet_decoders", 1, 2, {}, 12_347_716),
+        ("vnet_decoders", 1, 2, {"decoders": 3}, 15_246_566),
+    ],
 )
-def test_parameter_counts(name, channels, classes, count):
-    assert sum(p.numel() for p in build(name, channels, classes).parameters()) == count
+def test_parameter_counts(name, channels, classes, options, count):
+    assert sum(p.numel() for p in build(name, channels, classes, **options).parameters()) == count
 
 
 def test_grey_images_need_no_more_parameters():
@@ -162,14 +231,32 @@ def _multiply_adds(network: nn.Module, side: int, channels: int = 1) -> float:
     return sum(n for operation, n in counted.items() if "bmm" not in str(operation)) / 2
 
 
+def test_padding_repeats_the_last_of_each_axis():
+    x = torch.arange(2 * 3 * 5.0).reshape(1, 1, 2, 3, 5)
+    padded = pad_to_multiple(x, (1, 4, 4), least=(3, 0, 0))
+    assert padded.shape == (1, 1, 3, 4, 8)
+    assert torch.equal(crop_to(padded, (2, 3, 5)), x)
+    assert torch.equal(padded[0, 0, 2], padded[0, 0, 1])
+    assert torch.equal(padded[0, 0, :, 3], padded[0, 0, :, 2])
+    assert all(torch.equal(padded[..., column], padded[..., 4]) for column in (5, 6, 7))
+    assert pad_to_multiple(x, 1) is x
+
+
+def test_cropping_keeps_what_covers_the_image():
+    x = torch.arange(4 * 8.0).reshape(1, 1, 4, 8)
+    assert torch.equal(crop_back(x, 5, 9, 2), x[..., :3, :5])
+    assert crop_to(x[None], (1, 4, 8), (1, 4, 8)).shape == (1, 1, 1, 1, 1)
+
+
 def test_unknown_name_lists_the_valid_ones():
     with pytest.raises(InputError, match="unet16, cs_unet"):
         build("resnet", 1, 2)
 
 
-def test_unknown_norm_lists_the_valid_ones():
+@pytest.mark.parametrize("name", ["unet16", "unet32t", "vnet16", "vnet_decoders", "res34_3d"])
+def test_unknown_norm_lists_the_valid_ones(name):
     with pytest.raises(InputError, match="batch, instance"):
-        build("unet16", 1, 2, norm="group")
+        build(name, 1, 2, norm="group")
 
 
 def test_levels_and_dropout_must_match():

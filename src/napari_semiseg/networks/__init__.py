@@ -10,11 +10,21 @@ from typing import Any
 from napari_semiseg.errors import InputError
 from napari_semiseg.networks.cs_unet import CSUnet
 from napari_semiseg.networks.output import Network, NetworkOutput
+from napari_semiseg.networks.res34_3d import Res343D
 from napari_semiseg.networks.unet import UNet
+from napari_semiseg.networks.unet32t import UNet32T
+from napari_semiseg.networks.vnet import VNet, VNetDecoders
 
 __all__ = ["Network", "NetworkOutput", "build", "names"]
 
-_OWN: dict[str, Callable[..., Network]] = {"unet16": UNet, "cs_unet": CSUnet}
+_OWN: dict[str, Callable[..., Network]] = {
+    "unet16": UNet,
+    "cs_unet": CSUnet,
+    "unet32t": UNet32T,
+    "vnet16": VNet,
+    "vnet_decoders": VNetDecoders,
+    "res34_3d": Res343D,
+}
 
 
 @cache
@@ -29,7 +39,9 @@ def names() -> list[str]:
 
 
 def build(name: str, in_channels: int, classes: int, **options: Any) -> Network:
-    """Build a network; it takes images (B, in_channels, H, W) of any size and returns a `NetworkOutput`.
+    """Build a network; it takes images of any size and returns a `NetworkOutput`.
+
+    The images are (B, in_channels, H, W), or (B, in_channels, D, H, W) for networks of three ``spatial_axes``.
 
     Raises
     ------
