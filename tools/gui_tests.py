@@ -51,7 +51,9 @@ def main() -> int:
             report = Path(reports) / f"{file.stem}.xml"
             codes.append(run(file, ["-m", "gui", *sys.argv[1:]], report))
             outcomes += count(report)
-    summary = ", ".join(f"{outcomes[kind]} {kind}" for kind in ("failed", "passed", "skipped", "error") if outcomes[kind])
+    summary = ", ".join(
+        f"{outcomes[kind]} {kind}" for kind in ("failed", "passed", "skipped", "error") if outcomes[kind]
+    )
     print(f"{summary or 'no tests ran'} in {time.monotonic() - began:.2f}s")
     return 0 if all(code in (0, NO_TESTS) for code in codes) else 1
 
