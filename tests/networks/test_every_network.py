@@ -149,7 +149,7 @@ def test_memory_format_changes_nothing(name, options):
 
 
 @every_network
-def test_bfloat16_is_close_and_trains(name, options):
+def test_bfloat16_is_close_and_trains_slices(name, options):
     network = built(name, options).eval()
     x = image(*sized(network, 48, 64))
     with torch.no_grad():
@@ -159,6 +159,8 @@ def test_bfloat16_is_close_and_trains(name, options):
     error = (output.logits.float() - exact).square().mean().sqrt() / exact.std()
     # Instance norms, 22 in V-Net, enlarge roundings where an image hardly varies.
     assert error < (0.15 if options.get("norm") == "instance" else 0.05)
+    if network.spatial_axes == 3:
+        return  # trained in float32 on a CPU, see choose_precision
     network.train()
     with torch.autocast("cpu", torch.bfloat16):
         output = network(x)

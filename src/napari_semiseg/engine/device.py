@@ -33,11 +33,15 @@ def choose_device(wish: str = "auto") -> torch.device:
     return torch.device(wish)
 
 
-def choose_precision(wish: str, device: torch.device) -> torch.dtype:
+def choose_precision(wish: str, device: torch.device, *, spatial_axes: int = 2) -> torch.dtype:
     """Return bfloat16 where the hardware computes in it, else float32; ``wish`` overrides.
 
-    A CPU without bfloat16 instructions emulates them and is slower than in float32.
+    A CPU without bfloat16 instructions emulates them and is slower than in float32. Networks of volumes are in float32
+    on every CPU, whatever the wish: where a map has two planes, torch 2.13 leaves uninitialised memory in the bfloat16
+    gradients of 3³ convolutions.
     """
+    if device.type == "cpu" and spatial_axes == 3:
+        return torch.float32
     if wish != "auto":
         return torch.bfloat16 if wish == "bfloat16" else torch.float32
     if device.type == "cuda":

@@ -98,13 +98,14 @@ class _Run:
         self.volumes, self.class_ids, self.plan, self.control, self.keeper = volumes, class_ids, plan, control, keeper
         torch.set_num_threads(choose_threads(plan.threads))
         self.device = choose_device(plan.device)
-        self.dtype = choose_precision(plan.precision, self.device)
         self.method, self.reason = method_of(plan, volumes, len(class_ids), small=is_small(self.device))
         check(volumes, class_ids, class_names, needs_labels=self.method.needs_labels)
         torch.manual_seed(plan.seed)
         grid = WorkingGrid.of(volumes, self.method.longest_side)
         rule = IntensityRule.of(volumes)
         self.model = Model.build(self.method, class_ids, class_names, grid, rule, small=is_small(self.device))
+        axes = {part.spatial_axes for part in self.model.networks.values() if isinstance(part, Network)}
+        self.dtype = choose_precision(plan.precision, self.device, spatial_axes=max(axes, default=2))
         self.budget = Budget(plan.steps, None if plan.minutes is None else 60.0 * plan.minutes)
         self.stopped = False
         self._shown: tuple[str, int] | None = None
