@@ -75,6 +75,7 @@ def main() -> None:
     desk.show_overlay("entropy")
     camera.shoot("review")
     desk.show_overlay("entropy", False)
+    viewer.dims.set_current_step(0, labelled[2] + 1)
     camera.close_up("labels")
     desk.show_overlay("labels", False)
     camera.close_up("image")
@@ -87,7 +88,10 @@ def main() -> None:
             camera.shoot(f"overlay-{overlay}")
         desk.show_overlay(overlay, False)
     desk.show_overlay("labels")
+    desk.brush.select(1)
 
+    desk.review.go_to_most_uncertain()
+    settle(2.0)
     desk.review.accept()
     panel.tabs.setCurrentIndex(TABS["label"])
     camera.shoot("correct")

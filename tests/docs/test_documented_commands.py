@@ -121,6 +121,17 @@ def test_commands_are_found_and_every_exclusion_is_used():
     assert documented >= {"new", "train", "predict", "suggest", "export", "evaluate", "methods", "info", "demo"}
 
 
+def test_messages_that_troubleshooting_quotes_are_those_of_the_program():
+    source = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "src").rglob("*.py")))
+    joined = re.sub(r'"\s*\n\s*f?"', "", source)  # messages run over several lines
+    page = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    quoted = re.findall(r"^\| [^|]*?(?<!\*)\*([^*|]+)\*(?!\*)", page, flags=re.MULTILINE)
+    assert len(quoted) >= 9
+    for message in quoted:
+        for part in re.split(r"…|'x'", message):
+            assert part.strip() in joined, message
+
+
 def test_masks_of_the_command_line_page_lie_on_the_image(files, tmp_path):
     """What the pages promise most: the grid of the mask is that of the image."""
     semiseg(["predict", str(files / "heart.semiseg"), "--out", str(tmp_path / "mask.nii.gz")])

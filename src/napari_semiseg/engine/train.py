@@ -27,6 +27,7 @@ from napari_semiseg.engine.plan import Plan
 from napari_semiseg.engine.predict import guide_of, predict_planes, predict_volume
 from napari_semiseg.engine.pretraining import Pretrained
 from napari_semiseg.errors import InputError
+from napari_semiseg.networks import Network
 
 _PREVIEW_EVERY = 5.0  # s; the panel promises a fresh plane at least every 10 s
 _CHECKPOINT_EVERY = 20.0  # s; a killed run loses at most this much learning

@@ -23,15 +23,15 @@ class Binder:
     def __init__(self, desk: Desk):
         self.desk = desk
         self._creation: Future[tuple[Session, list[str]]] | None = None
-        desk.keeper.needs_session.connect(self._create)
+        desk.keeper.needs_session.connect(self.create)
 
     @property
     def creating(self) -> bool:
         """Whether the session is being created."""
         return self._creation is not None
 
-    def _create(self) -> None:
-        """Create the session: something was painted."""
+    def create(self) -> None:
+        """Create the session, unless there is one: something was painted, or a round is to begin."""
         if self._creation is not None or self.desk.session is not None or self.desk.place is None:
             return
         place, classes, entries = self.desk.place, self.desk.classes.all(), list(self.desk.entries)

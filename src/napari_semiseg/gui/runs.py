@@ -50,6 +50,7 @@ class Runs:
             self.desk.show_overlay("labels")
             self.show_plane()
 
+        self.desk.binder.create()
         self.desk.keeper.flush(lambda: begin(self))
 
     @told
