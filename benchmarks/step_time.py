@@ -14,6 +14,7 @@ import json
 import statistics
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +24,13 @@ from torch.nn import functional
 from napari_semiseg import methods
 from napari_semiseg.data.intensity import IntensityRule
 from napari_semiseg.data.phantoms import cardiac
-from napari_semiseg.data.sampling import PlaneSampler
+from napari_semiseg.data.sampling import Batch, PlaneSampler
 from napari_semiseg.data.volumes import TrainingVolume
 from napari_semiseg.data.working import WorkingGrid, to_working
 from napari_semiseg.engine.device import choose_device, choose_precision, is_small
 from napari_semiseg.engine.optimisation import Optimisation
 from napari_semiseg.methods import Setup
+from napari_semiseg.networks import Network
 
 
 def measure(name: str, steps: int, device: torch.device, dtype: torch.dtype) -> dict[str, float | str]:
@@ -40,8 +42,10 @@ def measure(name: str, steps: int, device: torch.device, dtype: torch.dtype) -> 
     labels[::3] = phantom.labels[::3]
     volume = TrainingVolume("phantom", phantom.image, phantom.spacing, labels)
     grid = WorkingGrid.of([volume], method.longest_side)
+    working = to_working([volume], grid, IntensityRule.of([volume]))
+    extras = method.targets(working)
     sampler = PlaneSampler(
-        to_working([volume], grid, IntensityRule.of([volume])),
+        [replace(v, extras={key: maps[i] for key, maps in extras.items()}) for i, v in enumerate(working)],
         labelled=method.labelled_batch,
         unlabelled=method.unlabelled_batch if method.uses_unlabelled else 0,
         crop=method.crop,
@@ -52,16 +56,25 @@ def measure(name: str, steps: int, device: torch.device, dtype: torch.dtype) -> 
     optimisation = Optimisation(method, networks, dtype, warm=False)
     batch = sampler.batch().to(device)
 
+    def outputs() -> list[torch.Tensor]:
+        if method.needs_labels:
+            return method.predictors(networks, batch.image)
+        # Pre-training predicts nothing; its networks see two views.
+        both = torch.cat([batch.image, batch.image])
+        return [part(both).logits for part in networks.values() if isinstance(part, Network)]
+
+    def bare_loss(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        if method.needs_labels:
+            return functional.cross_entropy(logits, batch.label, ignore_index=255)
+        return logits.float().square().mean()
+
     def full() -> None:
         optimisation.step(sampler.batch().to(device), 0.5)
 
     def bare() -> None:
         networks.train().zero_grad(set_to_none=True)
         with torch.autocast(device.type, dtype) if dtype != torch.float32 else nullcontext():
-            loss = sum(
-                functional.cross_entropy(logits, batch.label, ignore_index=255)
-                for logits in method.predictors(networks, batch.image)
-            )
+            loss = sum(bare_loss(logits, batch) for logits in outputs())
         loss.backward()
 
     times: dict[str, list[float]] = {"full": [], "bare": []}

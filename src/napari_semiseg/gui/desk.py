@@ -175,7 +175,7 @@ class Desk:
             if generation == self._generation:
                 entry.volume = loaded.volume
                 self._put(entry, loaded, image)
-                self.tell(f"{entry.name} is open.")
+                self.tell("")
 
         self.disk.run(lambda: load(session, entry), arrived)
 

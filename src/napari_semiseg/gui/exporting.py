@@ -43,28 +43,54 @@ class ForeignPrediction:
     probabilities: None = None
 
 
-def apply_model(model: Path, entry: Entry) -> ForeignPrediction:
-    """Segment a volume with a model file, in a process of its own, since this one never loads torch.
+class Application:
+    """Applies a model file to a volume in a process of its own, since this one never loads torch."""
 
-    Raises
-    ------
-    InputError
-        The model cannot be used; the sentence is that of the command line.
-    """
+    def __init__(self) -> None:
+        self.stopped = False
+        self._process: subprocess.Popen[str] | None = None
+
+    def stop(self) -> None:
+        """End it; nothing but a temporary folder was written."""
+        self.stopped = True
+        if self._process is not None:
+            self._process.terminate()
+
+    def run(self, model: Path, entry: Entry) -> ForeignPrediction | None:
+        """Return the prediction, or None after `stop`.
+
+        Raises
+        ------
+        InputError
+            The model cannot be used; the sentence is that of the command line.
+        """
+        assert entry.volume is not None
+        with tempfile.TemporaryDirectory(prefix="semiseg-") as folder:
+            mask = Path(folder) / "mask.nii.gz"
+            command = _command(model, entry, Path(folder), mask)
+            self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            if self.stopped:
+                self._process.terminate()
+            _, said = self._process.communicate()
+            if self.stopped:
+                return None
+            if self._process.returncode:
+                last = [line for line in said.splitlines() if line.strip()][-1:]
+                raise InputError(last[0] if last else f"{model} could not be applied to {entry.name}.")
+            labels = read_mask(mask, entry.geometry)
+        return ForeignPrediction(labels=labels, class_ids=(0, *(int(i) for i in np.unique(labels) if i)))
+
+
+def _command(model: Path, entry: Entry, folder: Path, mask: Path) -> list[str]:
+    """Return the command line that predicts a volume; one that no file holds is written into ``folder``."""
     assert entry.volume is not None
-    with tempfile.TemporaryDirectory(prefix="semiseg-") as folder:
-        source, mask = entry.volume.source, Path(folder) / "mask.nii.gz"
-        given = {"--series": entry.volume.series, "--frame": entry.volume.frame, "--axis": entry.geometry.axes[0]}
-        options = [text for name, value in given.items() if value is not None for text in (name, str(value))]
-        if source is None:
-            source = write_map(Path(folder) / "image.nii.gz", np.asarray(entry.volume.data, np.float32), entry.geometry)
-        command = [sys.executable, "-m", "napari_semiseg.cli", "predict", str(model), str(source), "--out", str(mask)]
-        done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
-        if done.returncode:
-            last = [line for line in done.stderr.splitlines() if line.strip()][-1:]
-            raise InputError(last[0] if last else f"{model} could not be applied to {entry.name}.")
-        labels = read_mask(mask, entry.geometry)
-    return ForeignPrediction(labels=labels, class_ids=(0, *(int(i) for i in np.unique(labels) if i)))
+    source = entry.volume.source
+    given = {"--series": entry.volume.series, "--frame": entry.volume.frame, "--axis": entry.geometry.axes[0]}
+    options = [text for name, value in given.items() if value is not None for text in (name, str(value))]
+    if source is None:
+        source = write_map(folder / "image.nii.gz", np.asarray(entry.volume.data, np.float32), entry.geometry)
+    program = [sys.executable, "-m", "napari_semiseg.cli", "predict"]
+    return [*program, str(model), str(source), "--out", str(mask), *options]
 
 
 class Exporter:
@@ -83,6 +109,8 @@ class Exporter:
     def __init__(self, desk: Desk):
         self.desk = desk
         self.running = False
+        self.application: Application | None = None
+        """The model that is being applied."""
 
     @told
     def export_masks(self, folder: Path, *, format: str, source: Source, all_volumes: bool) -> None:
@@ -123,12 +151,16 @@ class Exporter:
         if sheet is None:
             raise InputError("Open the volume to which the model shall be applied.")
 
-        def work() -> ForeignPrediction:
-            return apply_model(model, self._with_voxels(sheet.entry))
+        application = self.application = Application()
 
-        def shown(found: ForeignPrediction) -> None:
+        def work() -> ForeignPrediction | None:
+            return application.run(model, self._with_voxels(sheet.entry))
+
+        def shown(found: ForeignPrediction | None) -> None:
             self._set_busy(False)
-            if self.desk.sheet is sheet:
+            if found is None:
+                self.desk.tell(f"Applying {model.name} was stopped; nothing changed.")
+            elif self.desk.sheet is sheet:
                 sheet.overlays.rest_on(found)
                 self.desk.show_overlay("labels")
                 self.desk.prediction_changed.emit()
@@ -137,6 +169,11 @@ class Exporter:
         self._set_busy(True)
         self.desk.tell(f"Applying {model.name} to {sheet.entry.name} …")
         self.desk.training.lane.run(work, shown, self._broke)
+
+    def stop(self) -> None:
+        """Stop applying a model."""
+        if self.application is not None:
+            self.application.stop()
 
     def _with_voxels(self, entry: Entry) -> Entry:
         if entry.volume is not None:
@@ -165,4 +202,6 @@ class Exporter:
 
     def _set_busy(self, busy: bool) -> None:
         self.running = busy
+        if not busy:
+            self.application = None
         self.busy.emit(busy)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QLineEdit, QWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QLineEdit, QProgressBar, QWidget
 
 from napari_semiseg.gui import outlook
 from napari_semiseg.gui.desk import Desk
@@ -46,6 +46,10 @@ class ExportTab(QWidget):
         self.apply = button(
             "Apply a model file…", "Segment the open volume with a model that was exported before", self._on_apply
         )
+        self.waiting = QProgressBar()
+        self.waiting.setRange(0, 0)
+        self.waiting.setToolTip("The model is being applied")
+        self.stop = button("Stop", "Stop applying the model; nothing is changed", desk.exporter.stop)
         form = QFormLayout()
         form.setSpacing(GAP)
         form.addRow("Mask", self.source)
@@ -63,6 +67,7 @@ class ExportTab(QWidget):
             heading("Model"),
             caption("A model file holds numbers and a description, never code. It works on other volumes, too."),
             row(self.model, self.apply),
+            row(self.waiting, self.stop),
             margin=MARGIN,
         )
         layout.addStretch(1)
@@ -77,6 +82,9 @@ class ExportTab(QWidget):
         facts = self.desk.runs.facts()
         busy = "Something is being written; wait a moment." if self.desk.exporter.running else None
         nothing = None if self.desk.session is not None else "Nothing was painted yet, so there is nothing to export."
+        applying = self.desk.exporter.application is not None
+        self.waiting.setVisible(applying)
+        self.stop.setVisible(applying)
         allow(self.masks, busy or nothing)
         allow(self.model, busy or outlook.why_not_export_model(facts))
         allow(self.apply, busy or (None if self.desk.sheet is not None else NO_VOLUME))
