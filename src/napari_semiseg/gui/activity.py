@@ -11,8 +11,8 @@ from napari_semiseg.gui.outlook import progress_text
 from napari_semiseg.gui.training import Training
 
 TOTAL = 1000
-# napari lays the bar out anew and handles all waiting events at every change of its text.
-INTERVAL_S = 1.0
+# napari lays the bar out anew and handles all waiting events at every change of its text, which costs some 50 ms.
+INTERVAL_S = 5.0
 
 
 class ActivityBar:
