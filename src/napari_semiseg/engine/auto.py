@@ -86,5 +86,5 @@ def choose_method(volumes: Sequence[TrainingVolume], classes: int, *, small: boo
         reason = (
             f"{what} and there is no GPU: a small network learns from them and from where a random walk carries them"
         )
-        return "supervised", {"guidance": True, "context": 1}, reason
+        return "supervised", {"guidance": True}, reason
     return "mcscv2", {}, f"{what} and there is no GPU: two small networks teach each other on the {others} others"

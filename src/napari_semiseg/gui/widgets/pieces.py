@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
@@ -145,9 +145,21 @@ def line() -> QFrame:
     return frame
 
 
+class VerticalScrollArea(QScrollArea):
+    """A scroll area that is never narrower than its content and the bar beside it."""
+
+    def minimumSizeHint(self) -> QSize:
+        """Leave room for the bar, which would otherwise cover the right edge of the content."""
+        hint = super().minimumSizeHint()
+        content, bar = self.widget(), self.verticalScrollBar()
+        if content is not None and bar is not None:
+            hint.setWidth(content.minimumSizeHint().width() + bar.sizeHint().width())
+        return hint
+
+
 def scrolling(content: QWidget) -> QScrollArea:
     """Return a scroll area that lets content scroll vertically rather than be cut off."""
-    area = QScrollArea()
+    area = VerticalScrollArea()
     area.setWidgetResizable(True)
     area.setFrameShape(QFrame.Shape.NoFrame)
     area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)

@@ -1,0 +1,23 @@
+"""Nothing of the panel is cut off in a window of 1280 × 800."""
+
+from __future__ import annotations
+
+import pytest
+
+pytestmark = pytest.mark.gui
+
+
+def test_every_tab_is_as_wide_as_its_content_also_beside_a_scroll_bar(opened):
+    from qtpy.QtWidgets import QApplication
+
+    panel, hands = opened
+    hands.window.resize(1280, 800)
+    for index in range(panel.tabs.count()):
+        panel.tabs.setCurrentIndex(index)
+        area = panel.tabs.widget(index)
+        area.widget().setMinimumHeight(2000)  # the bar is shown
+        QApplication.processEvents()
+        assert area.verticalScrollBar().isVisible()
+        content = area.widget()
+        assert content.width() <= area.viewport().width(), panel.tabs.tabText(index)
+        assert content.minimumSizeHint().width() <= content.width(), panel.tabs.tabText(index)
