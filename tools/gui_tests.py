@@ -1,8 +1,9 @@
 """Run the tests that open windows, one process per file.
 
 The software renderer of a virtual display now and then crashes inside glDrawArrays while napari draws (a segmentation
-fault of the whole process, not a failing test). A file whose process was ended by a signal is run again, at most twice;
-a failing test is never repeated. The last line sums the files up as pytest would.
+fault of the whole process, not a failing test; napari's issues 7351 and 8471 tell of the same without this plugin). A
+file whose process was ended by a signal is run again, at most twice; a failing test is never repeated. The last line
+sums the files up as pytest would.
 """
 
 from __future__ import annotations

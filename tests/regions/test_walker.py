@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from napari_semiseg.regions import walker
 from napari_semiseg.regions.propagation import random_walker
 from napari_semiseg.regions.walker import random_walk, to_unit_range
 
@@ -116,3 +117,29 @@ def test_a_constant_image_has_no_range():
     assert float(unit.min()) == 0
     assert float(unit.max()) == 1
     assert float(unit[50]) == pytest.approx(0.5, abs=0.01)
+
+
+def discs() -> tuple[torch.Tensor, torch.Tensor]:
+    """Return a flat image of nine planes and labels of the outer ones: a large disc below, a small one above."""
+    rows, columns = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
+    away = ((rows - 31.5).square() + (columns - 31.5).square()).sqrt()
+    labels = torch.full((9, 64, 64), 255, dtype=torch.uint8)
+    labels[0], labels[8] = (away < 24).to(torch.uint8), (away < 10).to(torch.uint8)
+    return torch.zeros((9, 64, 64)), labels
+
+
+def test_the_start_from_a_coarser_solution_changes_nothing(monkeypatch):
+    image, labels = discs()
+    monkeypatch.setattr(walker, "_TOLERANCE", 1e-5)
+    started = random_walk(image, labels, 2)
+    monkeypatch.setattr(walker, "_COARSEST", 1000)
+    assert torch.allclose(started, random_walk(image, labels, 2), atol=1e-3)
+
+
+def test_a_walk_crosses_larger_pixels_more_slowly():
+    image, labels = discs()
+    fine = walker._harmonic(image, labels, 2, 130.0)
+    coarse = walker._on_coarser_grid(image, labels, 2, 130.0, 2.0)
+    assert float((fine - coarse).abs().mean()) < 0.01
+    hasty = walker._harmonic(image[:, ::2, ::2], labels[:, ::2, ::2], 2, 130.0)
+    assert float((fine[:, :, ::2, ::2] - hasty).abs().mean()) > 0.02

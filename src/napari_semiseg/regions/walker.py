@@ -17,8 +17,9 @@ from torch.nn import functional
 
 UNSAID = 255
 _MARGIN = 12  # pixels around the labelled structures that take part
-_VALUES = 8_000_000  # voxels × classes of a slab that are solved for at once; larger slabs are solved more coarsely
+_VALUES = 2_500_000  # voxels × classes of a slab that are solved for at once; larger slabs are solved more coarsely
 _STEPS = 150
+_COARSEST = 16  # rows or columns
 _TOLERANCE = 5e-3
 _WEAKEST = 1e-6  # no voxel is cut off from all others
 
@@ -106,21 +107,32 @@ def _solve(image: Tensor, labels: Tensor, classes: int, beta: float) -> Tensor:
     factor = (labels.numel() * classes / _VALUES) ** 0.5
     if factor <= 1:
         return _harmonic(image, labels, classes, beta)
+    return _on_coarser_grid(image, labels, classes, beta, factor)
+
+
+def _on_coarser_grid(
+    image: Tensor, labels: Tensor, classes: int, beta: float, factor: float, pixel: float = 1.0
+) -> Tensor:
+    """Solve with pixels that are ``factor`` times as large, and return to the grid; what is said is kept."""
+    shape = (labels.shape[1], labels.shape[2])
     coarse = (max(8, round(shape[0] / factor)), max(8, round(shape[1] / factor)))
     small = functional.interpolate(image[None], size=coarse, mode="bilinear", antialias=True)[0]
     seeds = functional.interpolate(labels[None], size=coarse, mode="nearest-exact")[0]
-    found = _harmonic(small, seeds, classes, beta)
+    found = _harmonic(small, seeds, classes, beta, factor * pixel)
     found = functional.interpolate(found, size=shape, mode="bilinear", align_corners=False)
     said = labels != UNSAID
     found[:, said] = functional.one_hot(labels[said].long(), classes).T.to(found.dtype)
     return found
 
 
-def _harmonic(image: Tensor, labels: Tensor, classes: int, beta: float) -> Tensor:
-    """Preconditioned conjugate gradients for all classes, from the class of the nearest annotated plane."""
+def _harmonic(image: Tensor, labels: Tensor, classes: int, beta: float, pixel: float = 1.0) -> Tensor:
+    """Preconditioned conjugate gradients for all classes, from the solution with pixels twice as large.
+
+    Conjugate gradients carry a label one plane further per step, but few steps mend the details of a coarse solution.
+    """
     known = labels != UNSAID
     free = (~known).to(torch.float32)
-    weights = _weights(image, beta)
+    weights = _weights(image, beta, pixel)
     diagonal = torch.zeros(labels.shape)
     for axis, weight in enumerate(weights):
         _ends(diagonal, axis, 0).add_(weight)
@@ -134,7 +146,10 @@ def _harmonic(image: Tensor, labels: Tensor, classes: int, beta: float) -> Tenso
             _ends(out, axis, 1).sub_(weight * _ends(values, axis, 0))
         return out
 
-    found = _first_guess(labels, classes)
+    if min(labels.shape[1:]) < 2 * _COARSEST:
+        found = _first_guess(labels, classes)
+    else:
+        found = _on_coarser_grid(image, labels, classes, beta, 2.0, pixel)
     residual = laplacian(found).neg_().mul_(free)
     scaled = residual / diagonal
     direction = scaled.clone()
@@ -154,10 +169,14 @@ def _harmonic(image: Tensor, labels: Tensor, classes: int, beta: float) -> Tenso
     return found / found.sum(dim=0, keepdim=True).clamp(min=1e-9)
 
 
-def _weights(image: Tensor, beta: float) -> list[Tensor]:
-    """Return the ease of a step along each axis; a step from plane to plane counts like one within a plane."""
+def _weights(image: Tensor, beta: float, pixel: float) -> list[Tensor]:
+    """Return the ease of a step along each axis.
+
+    A step from plane to plane counts like one within a plane; where pixels are larger, a walk crosses them more slowly.
+    """
     scale = beta / (10 * max(float(image.std()), 1e-6))
-    return [torch.exp(-scale * image.diff(dim=axis).square()) + _WEAKEST for axis in range(3)]
+    ease = [torch.exp(-scale * image.diff(dim=axis).square()) + _WEAKEST for axis in range(3)]
+    return [ease[0], ease[1] / pixel**2, ease[2] / pixel**2]
 
 
 def _ends(values: Tensor, axis: int, start: int) -> Tensor:
