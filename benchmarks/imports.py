@@ -1,13 +1,15 @@
 """What importing the package and opening the manifest costs, and that neither loads torch or Qt.
 
-python benchmarks/imports.py
+python benchmarks/imports.py --out imports.json
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 _PROBE = """
 import json, sys, time
@@ -27,6 +29,10 @@ STATEMENTS = {
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    rows = []
     for title, statement in STATEMENTS.items():
         best = None
         for _ in range(3):
@@ -35,7 +41,10 @@ def main() -> None:
             )
             result = json.loads(done.stdout)
             best = result if best is None or result["seconds"] < best["seconds"] else best
-        print(json.dumps({"what": title, **best}))
+        rows.append({"what": title, **best})
+        print(json.dumps(rows[-1]))
+    if options.out:
+        options.out.write_text(json.dumps(rows, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -103,7 +103,6 @@ def _solve(image: Tensor, labels: Tensor, classes: int, beta: float) -> Tensor:
     """Solve one slab, on a coarser in-plane grid if it is large; shape (C, planes, rows, columns)."""
     if bool((labels != UNSAID).all()):
         return _first_guess(labels, classes)
-    shape = (labels.shape[1], labels.shape[2])
     factor = (labels.numel() * classes / _VALUES) ** 0.5
     if factor <= 1:
         return _harmonic(image, labels, classes, beta)
