@@ -1,0 +1,128 @@
+"""Write the tables of docs/benchmarks.md from the results that the benchmarks left.
+
+    python benchmarks/tables.py
+
+Every table stands between two comments in the page and is made anew from its file in benchmarks/results/.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "benchmarks.md"
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Return a Markdown table; every column but the first is right-aligned."""
+    lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def imports(rows: list[dict[str, Any]]) -> str:
+    return table(
+        ["", "seconds", "of torch, Qt and napari loaded"],
+        [[r["what"], r["seconds"], ", ".join(r["loaded"]) or "none"] for r in rows],
+    )
+
+
+def responsiveness(result: dict[str, Any]) -> str:
+    lags = {
+        "napari alone, without this plugin": "napari_alone",
+        "the same beside a process that computes on the other core": "napari_alone_beside_work",
+        "with the plugin, no training": "idle",
+        "with the plugin, training": "training",
+    }
+    seconds = {
+        "panel shown after the click": "panel_shown_s",
+        "first step after Train": "first_step_after_s",
+        "idle after Stop": "idle_after_stop_s",
+    }
+    return "\n\n".join(
+        [
+            table(["", "seconds"], [[title, result[key]] for title, key in seconds.items()]),
+            table(
+                ["lag of the event loop (ms)", "median", "99th percentile", "largest"],
+                [[t, result[k]["p50_ms"], result[k]["p99_ms"], result[k]["max_ms"]] for t, k in lags.items()],
+            ),
+        ]
+    )
+
+
+def prediction(rows: list[dict[str, Any]]) -> str:
+    return table(
+        ["volume", "method", "seconds", "peak memory (MB)", "before it (MB)"],
+        [[r["case"], f"`{r['method']}`", r["seconds"], r["peak_MB"], r["before_MB"]] for r in rows],
+    )
+
+
+def large_volume(result: dict[str, Any]) -> str:
+    names = {
+        "open_with_napari_s": "opening napari and the session (s)",
+        "first_step_s": "Train to first step (s)",
+        "first_shown_slice_s": "Train to first prediction of the shown slice (s)",
+        "train_and_predict_s": "a minute of training and the prediction of all slices (s)",
+        "viewer_peak_MB": "peak memory of the window's process (MB)",
+        "worker_peak_MB": "peak memory of the worker (MB)",
+    }
+    return table(["300 × 512 × 512 CT", ""], [[title, result[key]] for key, title in names.items()])
+
+
+def step_time(rows: list[dict[str, Any]]) -> str:
+    return table(
+        ["method", "step (s)", "bare networks (s)", "ratio"],
+        [[f"`{r['method']}`", r["step_s"], r["bare_s"], r["ratio"]] for r in rows],
+    )
+
+
+def few_slices(result: dict[str, Any]) -> str:
+    """Return the Dice of every volume, and their mean per data set."""
+    rows = result["rows"]
+    peers = sorted(dict.fromkeys(r["peer"] for r in rows), key=lambda peer: peer != "auto")  # auto first
+    lines: list[list[str]] = []
+    for title in dict.fromkeys(r["set"] for r in rows):
+        of_set = [r for r in rows if r["set"] == title]
+        for case in dict.fromkeys(r["case"] for r in of_set):
+            of_case = {r["peer"]: r for r in of_set if r["case"] == case}
+            lines.append([f"{title}, {case}", *[_classes(of_case[peer]) if peer in of_case else "" for peer in peers]])
+        means = result["summary"][title]
+        lines.append([f"**{title}, mean**", *[f"**{means[peer]:.3f}**" if peer in means else "" for peer in peers]])
+    return table(["", *[f"`{p}`" if p.islower() and " " not in p and "-" not in p else p for p in peers]], lines)
+
+
+def _classes(row: dict[str, Any]) -> str:
+    each = ["–" if value is None else f"{value:.2f}" for value in row["dice"].values()]
+    return f"{row['mean_dice']:.3f}" + (f" ({', '.join(each)})" if len(each) > 1 else "")
+
+
+TABLES: dict[str, Callable[[Any], str]] = {
+    make.__name__: make for make in (imports, responsiveness, prediction, large_volume, step_time, few_slices)
+}
+
+
+def filled(page: str) -> str:
+    """Return the page with all tables made anew.
+
+    Raises
+    ------
+    KeyError
+        A table that no function makes.
+    FileNotFoundError
+        A table without results.
+    """
+
+    def fill(found: re.Match[str]) -> str:
+        name = found[1]
+        made = TABLES[name](json.loads((RESULTS / f"{name}.json").read_text()))
+        return f"<!-- {name} -->\n\n{made}\n\n<!-- end -->"
+
+    return re.sub(r"<!-- (\w+) -->\n.*?<!-- end -->", fill, page, flags=re.DOTALL)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(filled(PAGE.read_text()))
