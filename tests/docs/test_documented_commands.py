@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -29,6 +31,8 @@ NOT_RUN = {
     "make": "the tests themselves are one of its targets, the demonstration and the pictures have tests of their own",
     "napari": "opens a window and stays; tests/gui does what the pages describe there",
     ".venv/bin/pre-commit": "changes the repository's hooks",
+    "python": "a benchmark, which needs an idle machine; only its options are checked, below",
+    "tools/with-display": "a benchmark as well",
 }
 
 
@@ -119,6 +123,19 @@ def test_commands_are_found_and_every_exclusion_is_used():
     assert programs == {"semiseg", *NOT_RUN}
     documented = {shlex.split(command)[1] for command in shown if command.startswith("semiseg ")}
     assert documented >= {"new", "train", "predict", "suggest", "export", "evaluate", "methods", "info", "demo"}
+
+
+def test_documented_benchmarks_have_the_options_that_are_shown():
+    page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    found = [shlex.split(command) for command in commands(page) if "benchmarks/" in command]
+    assert len(found) >= 6
+    for words in found:
+        script = next(word for word in words if word.startswith("benchmarks/"))
+        told = subprocess.run(
+            [sys.executable, str(ROOT / script), "--help"], capture_output=True, text=True, check=True
+        )
+        for option in (word for word in words if word.startswith("--")):
+            assert option in told.stdout, f"{script} has no {option}"
 
 
 def test_messages_that_troubleshooting_quotes_are_those_of_the_program():
