@@ -24,6 +24,11 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
+def listing(head: Sequence[str], names: dict[str, str], result: dict[str, Any]) -> str:
+    """Return a table of single figures: their titles, and what the result holds under their keys."""
+    return table(head, [[title, result[key]] for title, key in names.items()])
+
+
 def imports(rows: list[dict[str, Any]]) -> str:
     return table(
         ["", "seconds", "of torch, Qt and napari loaded"],
@@ -45,7 +50,7 @@ def responsiveness(result: dict[str, Any]) -> str:
     }
     return "\n\n".join(
         [
-            table(["", "seconds"], [[title, result[key]] for title, key in seconds.items()]),
+            listing(["", "seconds"], seconds, result),
             table(
                 ["lag of the event loop (ms)", "median", "99th percentile", "largest"],
                 [[t, result[k]["p50_ms"], result[k]["p99_ms"], result[k]["max_ms"]] for t, k in lags.items()],
@@ -63,14 +68,14 @@ def prediction(rows: list[dict[str, Any]]) -> str:
 
 def large_volume(result: dict[str, Any]) -> str:
     names = {
-        "open_with_napari_s": "opening napari and the session (s)",
-        "first_step_s": "Train to first step (s)",
-        "first_shown_slice_s": "Train to first prediction of the shown slice (s)",
-        "train_and_predict_s": "a minute of training and the prediction of all slices (s)",
-        "viewer_peak_MB": "peak memory of the window's process (MB)",
-        "worker_peak_MB": "peak memory of the worker (MB)",
+        "opening napari and the session (s)": "open_with_napari_s",
+        "Train to first step (s)": "first_step_s",
+        "Train to first prediction of the shown slice (s)": "first_shown_slice_s",
+        "a minute of training and the prediction of all slices (s)": "train_and_predict_s",
+        "peak memory of the window's process (MB)": "viewer_peak_MB",
+        "peak memory of the worker (MB)": "worker_peak_MB",
     }
-    return table(["300 × 512 × 512 CT", ""], [[title, result[key]] for key, title in names.items()])
+    return listing(["300 × 512 × 512 CT", ""], names, result)
 
 
 def step_time(rows: list[dict[str, Any]]) -> str:
