@@ -21,3 +21,16 @@ def test_every_tab_is_as_wide_as_its_content_also_beside_a_scroll_bar(opened):
         content = area.widget()
         assert content.width() <= area.viewport().width(), panel.tabs.tabText(index)
         assert content.minimumSizeHint().width() <= content.width(), panel.tabs.tabText(index)
+
+
+def test_content_that_needs_more_room_widens_the_panel(opened):
+    from qtpy.QtWidgets import QLabel
+
+    panel, hands = opened
+    hands.window.resize(1280, 800)
+    area = panel.tabs.currentWidget()
+    wide = QLabel("wide")
+    wide.setMinimumSize(panel.width() + 20, 1000)
+    area.widget().layout().addWidget(wide)
+    hands.wait(lambda: area.verticalScrollBar().isVisible(), 5)
+    hands.wait(lambda: area.viewport().width() >= area.widget().width() > wide.minimumWidth(), 5)

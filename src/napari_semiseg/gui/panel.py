@@ -64,7 +64,6 @@ class Panel(QWidget):
         self.activity = ActivityBar(self.desk.training)
         self.catalogue = Catalogue(self.desk.compute)
         self.setLayout(column(self.header, self.tabs, self.messages, margin=MARGIN))
-        self.setMinimumWidth(WIDTH)
         self._paint(theme_name)
         self.desk.message.connect(self.messages.show_message)
         self.desk.offer.connect(self.messages.show_offer)
@@ -119,6 +118,12 @@ class Panel(QWidget):
 
     def _not_closing(self) -> None:
         self._closing = False
+
+    def minimumSizeHint(self) -> QSize:
+        """Return a size at which no tab is cut off."""
+        hint = super().minimumSizeHint()
+        hint.setWidth(max(WIDTH, hint.width()))
+        return hint
 
     def sizeHint(self) -> QSize:
         """Return a size that leaves the canvas most of a window of 1280 × 800."""

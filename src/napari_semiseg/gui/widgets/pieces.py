@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import QEvent, QObject, QSize, Qt
 from qtpy.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
@@ -155,6 +155,12 @@ class VerticalScrollArea(QScrollArea):
         if content is not None and bar is not None:
             hint.setWidth(content.minimumSizeHint().width() + bar.sizeHint().width())
         return hint
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Ask for more room when the content needs it: Qt's own areas only scroll then."""
+        if event is not None and watched is self.widget() and event.type() == QEvent.Type.LayoutRequest:
+            self.updateGeometry()
+        return super().eventFilter(watched, event)
 
 
 def scrolling(content: QWidget) -> QScrollArea:
