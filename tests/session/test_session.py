@@ -230,12 +230,12 @@ def test_default_colours_and_keys_are_all_different(tmp_path):
 
 
 def test_a_volume_that_cannot_be_added_leaves_nothing(session, image, monkeypatch):
-    from napari_semiseg.session import folder
+    from napari_semiseg.session import versions
 
     def full(*_, **__):
         raise StorageError("full")
 
-    monkeypatch.setattr(folder, "write_json", full)
+    monkeypatch.setattr(versions, "write_json", full)
     data, geometry = np.ones((4, 10, 12), np.float32), Geometry.from_spacing((4, 10, 12), (5, 1, 2))
     data[0] = 0
     for add in (lambda: session.add_volume(image), lambda: session.add_array(data, geometry, "array")):

@@ -13,10 +13,10 @@ import zarr
 from napari_semiseg.errors import InputError, StorageError
 from napari_semiseg.session.chunks import DurableStore
 from napari_semiseg.session.schema import SliceState
-from napari_semiseg.session.storage import read_json, storing, write_json
+from napari_semiseg.session.storage import storing
+from napari_semiseg.session.versions import SLICES
 
 UNSAID = 255
-SLICES_VERSION = 1
 
 
 def swap_unsaid(array: np.ndarray) -> np.ndarray:
@@ -97,10 +97,8 @@ class Annotation:
             annotation.said[:] = stored[:]
         except (ValueError, TypeError, OSError, KeyError, RuntimeError, zarr.errors.BaseZarrError) as error:
             raise InputError(f"{folder / 'annotation.zarr'} is damaged ({error}); restore it from a backup.") from None
-        record = read_json(folder / "slices.json")
+        record = SLICES.read(folder / "slices.json")
         try:
-            if record["schema_version"] > SLICES_VERSION:
-                raise InputError(f"{folder / 'slices.json'} was written by a newer napari-semiseg; update to open it.")
             for key, entry in record["slices"].items():
                 plane = int(key)
                 if not 0 <= plane < shape[0]:
@@ -178,7 +176,7 @@ class Annotation:
         # The states come last: a plane that a crash leaves without its new state counts for too little, never too much.
         if record is not None:
             try:
-                write_json(self.folder / "slices.json", record)
+                SLICES.write(self.folder / "slices.json", record)
             except BaseException:
                 self._states_dirty = True
                 raise
@@ -229,4 +227,4 @@ class Annotation:
             for plane, (state, revision) in enumerate(zip(self.states, self.revisions, strict=True))
             if revision or state != SliceState.UNLABELLED
         }
-        return {"schema_version": SLICES_VERSION, "slices": touched}
+        return {"slices": touched}

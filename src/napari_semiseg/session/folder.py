@@ -10,8 +10,9 @@ from napari_semiseg.errors import InputError
 from napari_semiseg.session.classes import new_class
 from napari_semiseg.session.moving import move_folder
 from napari_semiseg.session.places import SUFFIX
-from napari_semiseg.session.schema import SCHEMA_VERSION, LabelClass, SessionFile, VolumeRecord, parse_session
-from napari_semiseg.session.storage import read_json, storing, write_json
+from napari_semiseg.session.schema import LabelClass, SessionFile, VolumeRecord, parse_session
+from napari_semiseg.session.storage import read_json, storing
+from napari_semiseg.session.versions import SESSION
 
 
 class SessionFolder:
@@ -57,7 +58,7 @@ class SessionFolder:
             if path.exists() and (not path.is_dir() or any(path.iterdir())):
                 raise InputError(f"{path} exists already; choose another name or open it.")
             path.mkdir(parents=True, exist_ok=True)
-        session = cls(path, SessionFile(schema_version=SCHEMA_VERSION, classes=[], volumes=[]))
+        session = cls(path, SessionFile(classes=[], volumes=[]))
         session._commit(classes=table)
         return session
 
@@ -93,14 +94,13 @@ class SessionFolder:
         """Store tables and, only when they are on disk, take them over."""
         classes = self.classes if classes is None else classes
         volumes = self.volumes if volumes is None else volumes
-        write_json(self.path / "session.json", self._content(classes, volumes))
+        SESSION.write(self.path / "session.json", self._content(classes, volumes))
         self.classes, self.volumes = classes, volumes
 
     def _content(
         self, classes: list[LabelClass], volumes: Mapping[str, VolumeRecord], *, beside: bool = True
     ) -> dict[str, Any]:
         return {
-            "schema_version": SCHEMA_VERSION,
             "classes": [c.model_dump() for c in classes],
             "volumes": [record.to_json(self.path, beside=beside) for record in volumes.values()],
             "settings": self.settings,
@@ -110,7 +110,7 @@ class SessionFolder:
         """Move the folder and have the tables follow."""
         path = Path(path).absolute()
         # Until the folder is in its place, images beside it are named in a way that is right in both.
-        write_json(self.path / "session.json", self._content(self.classes, self.volumes, beside=False))
+        SESSION.write(self.path / "session.json", self._content(self.classes, self.volumes, beside=False))
         move_folder(self.path, path)
         old, self.path = self.path, path
         self.volumes = {

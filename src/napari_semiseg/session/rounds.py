@@ -19,7 +19,8 @@ from napari_semiseg.errors import InputError, StorageError
 from napari_semiseg.session.control_file import ControlFile
 from napari_semiseg.session.predictions import StoredPrediction
 from napari_semiseg.session.processes import Runner, startup_log
-from napari_semiseg.session.storage import read_json, storing, write_bytes, write_json
+from napari_semiseg.session.storage import read_json, storing, write_bytes
+from napari_semiseg.session.versions import ROUND
 
 if TYPE_CHECKING:
     from napari_semiseg.engine.predict import Maps
@@ -76,7 +77,7 @@ class Round:
     @property
     def config(self) -> dict[str, Any]:
         """What was asked for: plan, class ids, fingerprints of what was annotated, warm start."""
-        return read_json(self.path / "config.json")
+        return ROUND.read(self.path / "config.json")
 
     @property
     def digests(self) -> Mapping[str, Mapping[str, str]]:
@@ -315,5 +316,5 @@ def new_round_in(folder: Path, **config: Any) -> Round:
         while (path := folder / f"{number:04d}").exists():
             number += 1
         path.mkdir()
-    write_json(path / "config.json", {"schema_version": 1, **config})
+    ROUND.write(path / "config.json", config)
     return Round(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from napari_semiseg.errors import InputError
 from napari_semiseg.io import Geometry
+from napari_semiseg.session.versions import SESSION
 
-SCHEMA_VERSION = 1
 _SAFE_ID = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 
 # Okabe and Ito's colours, which people with colour-blindness tell apart, then further ones of like brightness.
@@ -137,7 +137,6 @@ def restored_path(stored: str, folder: Path) -> Path:
 class SessionFile(BaseModel):
     """The content of ``session.json``."""
 
-    schema_version: int = Field(ge=1)
     classes: list[LabelClass]
     volumes: list[VolumeRecord]
     settings: dict[str, Any] = Field(default_factory=dict)
@@ -159,13 +158,8 @@ def parse_session(content: Any, folder: Path) -> SessionFile:
         If it is damaged or of a newer version.
     """
     place = folder / "session.json"
-    version = content.get("schema_version") if isinstance(content, dict) else None
-    if not isinstance(version, int) or isinstance(version, bool):
-        raise InputError(f"{place} is damaged (no schema version); restore it from a backup.")
-    if version > SCHEMA_VERSION:
-        raise InputError(f"{place} was written by a newer napari-semiseg (schema {version}); update to open it.")
+    content = SESSION.migrated(content, place)
     try:
-        content = migrate(content)
         for record in content["volumes"]:
             record["source"] = restored_path(str(record["source"]), folder)
         return SessionFile.model_validate(content)
@@ -175,23 +169,6 @@ def parse_session(content: Any, folder: Path) -> SessionFile:
         what = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
         where = ".".join(map(str, what["loc"])) or "content"
         raise InputError(f"{place} is damaged ({where}: {what['msg']}); restore it from a backup.") from None
-
-
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
-"""By version: what turns the content of that version into that of the next one. Version 1 is the first."""
-
-
-def migrate(content: dict[str, Any]) -> dict[str, Any]:
-    """Bring the content of an older version to the present one.
-
-    Raises
-    ------
-    KeyError
-        If there never was such a version.
-    """
-    for version in range(content["schema_version"], SCHEMA_VERSION):
-        content = {**MIGRATIONS[version](content), "schema_version": version + 1}
-    return content
 
 
 def safe_id(name: str, taken: Collection[str]) -> str:
