@@ -58,7 +58,7 @@ def test_agreeing_confident_networks_teach_almost_nothing():
     batch = dataclasses.replace(batch, label=torch.full_like(batch.label, 255))
     truth = torch.randint(0, 3, batch.label.shape, generator=torch.Generator().manual_seed(0))
     logits = 40.0 * torch.nn.functional.one_hot(truth, 3).permute(0, 3, 1, 2).float()
-    assert terms.pseudo_supervised(logits, terms.pseudo_label(logits), batch).item() <= 1e-4
+    assert terms.pseudo_supervised(logits, terms.pseudo_label(logits, batch), batch).item() <= 1e-4
 
 
 def test_swapping_the_networks_leaves_the_total_unchanged():

@@ -24,12 +24,15 @@ class Guide:
         completely annotated.
     ends : tuple of (int or None)
         The lowest and the highest annotated plane, each only if the structures end there.
+    unsought : frozenset of int
+        Classes of which the annotated planes say nothing: what is carried as background may be one of them.
     """
 
     channels: Tensor
     probabilities: Tensor
     covers: Tensor
     ends: tuple[int | None, int | None]
+    unsought: frozenset[int] = frozenset()
 
     @staticmethod
     def count(classes: int) -> int:

@@ -31,7 +31,7 @@ class Batch:
     ----------
     image : Tensor of float32, shape (B, channels, H, W)
     label : Tensor of int64, shape (B, H, W)
-        Class indices, 255 not said (beyond the plane too).
+        Class indices, 255 not said (beyond the plane too) or not said for certain (``either``).
     inside : Tensor of bool, shape (B, H, W)
         False for padding beyond the plane.
     weight : Tensor of float32, shape (B,)
@@ -45,6 +45,11 @@ class Batch:
         Crop pixel from the centre of the crop to pixel of the plane on the working grid.
     extras : dict of str to Tensor, shape (B, H, W)
         Maps a method prepared, sampled with the same geometry.
+    either : Tensor of bool, shape (B, H, W), or None
+        Pixels that are background or one of the classes which nobody looked for in their volume; their label is 255.
+        None where every class was looked for everywhere.
+    merged : Tensor of bool, shape (B, K ≤ C), or None
+        Which classes such a pixel may be, by sample; column 0 is true.
     """
 
     image: Tensor
@@ -57,6 +62,13 @@ class Batch:
     position: Tensor
     affine: Tensor
     extras: Mapping[str, Tensor] = field(default_factory=dict)
+    either: Tensor | None = None
+    merged: Tensor | None = None
+
+    @property
+    def coarse(self) -> Tensor:
+        """The label for losses that understand ``merged``: 0 where ``either``, int64, shape (B, H, W)."""
+        return self.label if self.either is None else torch.where(self.either, 0, self.label)
 
     @property
     def said(self) -> Tensor:
@@ -145,6 +157,7 @@ class PlaneSampler:
         chosen = self._draw_labelled(self.n_labelled) + self._draw(self.unlabelled_planes, self.n_unlabelled)
         samples = [self._sample(v, p, index < self.n_labelled) for index, (v, p) in enumerate(chosen)]
         corrected = set(self.corrected_planes)
+        either = self._either(samples, [v for v, _ in chosen])
         return Batch(
             image=torch.stack([sample["image"] for sample in samples]).to(memory_format=torch.channels_last),
             label=torch.stack([sample["label"] for sample in samples]),
@@ -155,10 +168,23 @@ class PlaneSampler:
             plane=torch.tensor([p for _, p in chosen]),
             position=torch.tensor([p * self.volumes[v].plane_spacing for v, p in chosen]),
             affine=torch.stack([sample["affine"] for sample in samples]),
+            **either,
             extras={
                 name: torch.stack([sample["extras"][name] for sample in samples]) for name in self.volumes[0].extras
             },
         )
+
+    def _either(self, samples: list[dict[str, Any]], volumes: list[int]) -> dict[str, Tensor]:
+        """Return which labels say less than they seem to, where not every class was looked for; changes these."""
+        count = 1 + max((c for volume in self.volumes for c in volume.unsought), default=0)
+        if count == 1:
+            return {}
+        unsought = [self.volumes[v].unsought for v in volumes]
+        either = [(sample["label"] == 0) & bool(some) for sample, some in zip(samples, unsought, strict=True)]
+        for sample, ambiguous in zip(samples, either, strict=True):
+            sample["label"] = torch.where(ambiguous, UNSAID, sample["label"])
+        merged = torch.tensor([[c == 0 or c in some for c in range(count)] for some in unsought])
+        return {"either": torch.stack(either), "merged": merged}
 
     def state(self) -> dict[str, Any]:
         """Return the generator's state, JSON-able, for exact resume."""

@@ -29,6 +29,8 @@ class TrainingVolume:
         Class *indices* 0…C−1, 0 is background where somebody said so; 255 is not said.
     corrected : frozenset of int
         Planes whose labels changed after the last round; they weigh more in the next one.
+    unsought : frozenset of int
+        Class indices that nobody looked for in this volume: its 0 means background *or one of these*.
     """
 
     id: str
@@ -36,6 +38,7 @@ class TrainingVolume:
     spacing: tuple[float, float, float]
     labels: np.ndarray
     corrected: frozenset[int] = field(default_factory=frozenset)
+    unsought: frozenset[int] = field(default_factory=frozenset)
 
     def labelled_planes(self) -> list[int]:
         """Planes on which at least one voxel is labelled."""

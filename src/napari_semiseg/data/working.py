@@ -87,6 +87,8 @@ class WorkingVolume:
         Further maps that a method prepared: integer ones are sampled like labels, floating ones like images.
     guide : Guide or None
         What the annotated planes say about the others.
+    unsought : frozenset of int
+        Class indices that nobody looked for: label 0 means background or one of these.
     """
 
     id: str
@@ -96,6 +98,7 @@ class WorkingVolume:
     corrected: frozenset[int]
     extras: Mapping[str, Tensor] = field(default_factory=dict)
     guide: Guide | None = None
+    unsought: frozenset[int] = field(default_factory=frozenset)
 
     def said(self) -> Tensor:
         """Return per plane the part of pixels that is labelled, shape (planes,)."""
@@ -115,4 +118,5 @@ def _to_working(volume: TrainingVolume, grid: WorkingGrid, rule: IntensityRule) 
         labels=resample_labels(torch.from_numpy(np.ascontiguousarray(volume.labels)), shape).contiguous(),
         plane_spacing=float(volume.spacing[0]),
         corrected=volume.corrected,
+        unsought=volume.unsought,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -57,7 +57,9 @@ def working_image(model: Model, image: np.ndarray, spacing: Sequence[float]) -> 
     return resample_image(torch.from_numpy(model.rule.apply(image)), shape)
 
 
-def guide_of(model: Model, working: Tensor, labels: Tensor, plane_spacing: float) -> Guide | None:
+def guide_of(
+    model: Model, working: Tensor, labels: Tensor, plane_spacing: float, unsought: frozenset[int] = frozenset()
+) -> Guide | None:
     """Return the guide of a volume on the working grid, None where the model does without.
 
     Parameters
@@ -68,11 +70,14 @@ def guide_of(model: Model, working: Tensor, labels: Tensor, plane_spacing: float
         Class indices, 255 not said.
     plane_spacing : float
         mm.
+    unsought : frozenset of int
+        Class indices for which a label of 0 may stand besides background.
     """
     if not model.method.guidance:
         return None
     closed = model.method.beyond == "background"
-    return make_guide(working, labels, plane_spacing, model.setup.classes, closed=closed)
+    guide = make_guide(working, labels, plane_spacing, model.setup.classes, closed=closed)
+    return None if guide is None else replace(guide, unsought=unsought)
 
 
 @torch.inference_mode()
@@ -116,9 +121,7 @@ def predict_planes(
                 for view in views
             ]
         # Networks without a share in the prediction still count in the disagreement.
-        probabilities = [
-            torch.stack([p.float().softmax(dim=1) for p in each]).mean(dim=0) for each in zip(*looks, strict=True)
-        ]
+        probabilities = [_joined([p.float().softmax(dim=1) for p in each], guide) for each in zip(*looks, strict=True)]
         weighted = [p * share for p, share in zip(probabilities, model.method.shares(), strict=True)]
         mean = torch.stack(weighted).sum(dim=0)
         disagreement = None
@@ -133,10 +136,29 @@ def predict_planes(
         model.networks.train(training)
 
 
+def _joined(looks: Sequence[Tensor], guide: Guide | None) -> Tensor:
+    """Average the looks with and without the guide, which says nothing about the classes nobody looked for."""
+    if guide is None:
+        return looks[0]
+    guided, bare = looks
+    return 0.5 * (_shared_out(guided, bare, guide.unsought) + bare)
+
+
+def _shared_out(probabilities: Tensor, by: Tensor, unsought: frozenset[int]) -> Tensor:
+    """Share the mass of background and the unsought classes out among them as other probabilities do."""
+    if not unsought:
+        return probabilities
+    group = [0, *sorted(unsought)]
+    share = by[:, group] + 1e-6
+    shared = probabilities.clone()
+    shared[:, group] = probabilities[:, group].sum(dim=1, keepdim=True) * share / share.sum(dim=1, keepdim=True)
+    return shared
+
+
 def _vote(mean: Tensor, disagreement: Tensor | None, guide: Guide, planes: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Average networks and guide on the planes that it covers; where they differ is the disagreement there."""
     chosen = list(planes)
-    carried = guide.probabilities[chosen].to(mean.device, torch.float32) / 255
+    carried = _shared_out(guide.probabilities[chosen].to(mean.device, torch.float32) / 255, mean, guide.unsought)
     covered = guide.covers[chosen].to(mean.device)[:, None, None, None]
     apart = _difference(mean, carried)
     return (
@@ -157,6 +179,7 @@ def predict_volume(
     dtype: torch.dtype = torch.float32,
     *,
     labels: np.ndarray | None = None,
+    unsought: frozenset[int] = frozenset(),
 ) -> Iterator[tuple[int, Maps]]:
     """Predict a whole volume block by block.
 
@@ -169,6 +192,8 @@ def predict_volume(
     dtype : torch.dtype
     labels : ndarray of uint8, same shape, optional
         What is annotated (class indices, 255 not said), for models that were trained with guidance.
+    unsought : frozenset of int
+        Class indices that nobody looked for, where it is annotated.
 
     Yields
     ------
@@ -179,7 +204,7 @@ def predict_volume(
     guide = None
     if labels is not None:
         seeds = resample_labels(torch.from_numpy(np.ascontiguousarray(labels)), (working.shape[1], working.shape[2]))
-        guide = guide_of(model, working, seeds, spacing[0])
+        guide = guide_of(model, working, seeds, spacing[0], unsought)
     block = max(1, math.floor(_BLOCK_PIXELS / (shape[0] * shape[1] * model.setup.classes)))
     for first in range(0, len(image), block):
         planes = range(first, min(first + block, len(image)))

@@ -131,7 +131,7 @@ class _Run:
             dataclasses.replace(
                 volume,
                 extras={name: maps[i] for name, maps in extras.items()},
-                guide=guide_of(self.model, volume.image, volume.labels, volume.plane_spacing),
+                guide=guide_of(self.model, volume.image, volume.labels, volume.plane_spacing, volume.unsought),
             )
             for i, volume in enumerate(working)
         ]
@@ -334,7 +334,9 @@ def predict_to_keeper(
     complete = False
     total, count = 0.0, 0
     try:
-        for first, maps in predict_volume(model, volume.image, volume.spacing, dtype, labels=volume.labels):
+        for first, maps in predict_volume(
+            model, volume.image, volume.spacing, dtype, labels=volume.labels, unsought=volume.unsought
+        ):
             writer.write(first, maps)
             total, count = total + float(maps.entropy.sum(dtype=float)), count + maps.entropy.size
             yield events.Predicting(volume=volume.id, progress=(first + len(maps.labels)) / len(volume.image))

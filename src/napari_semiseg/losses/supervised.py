@@ -1,4 +1,8 @@
-"""Masked cross entropy, Dice and entropy (methods.md 1.3). Everywhere 255 means not said and counts nothing."""
+"""Masked cross entropy, Dice and entropy (methods.md 1.3). Everywhere 255 means not said and counts nothing.
+
+Where not every class was looked for, label 0 says less: "background or one of the classes not looked for". The losses
+then see the sum of the probabilities of these classes, so they ask for nothing among them.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +16,10 @@ UNSAID = 255
 _SMOOTH = 1e-5
 
 
-def cross_entropy(logits: Tensor, label: Tensor, weight: Tensor | None = None) -> Tensor:
-    """CE = Σ m·(−log p_y) / max(Σ m, 1).
+def cross_entropy(
+    logits: Tensor, label: Tensor, weight: Tensor | None = None, *, merged: Tensor | None = None
+) -> Tensor:
+    """CE = Σ m·(−log p_y) / max(Σ m, 1), with p₀ the sum over the merged classes.
 
     Parameters
     ----------
@@ -22,6 +28,8 @@ def cross_entropy(logits: Tensor, label: Tensor, weight: Tensor | None = None) -
         Class indices, 255 not said.
     weight : Tensor, shape (B, …), optional
         Multiplies the mask m = [y ≠ 255].
+    merged : Tensor of bool, shape (B, K ≤ C), optional
+        For which classes label 0 stands in each sample; column 0 is true. Only background by default.
 
     Returns
     -------
@@ -30,11 +38,22 @@ def cross_entropy(logits: Tensor, label: Tensor, weight: Tensor | None = None) -
     """
     mask = _mask(label, weight)
     losses = functional.cross_entropy(logits.float(), label, ignore_index=UNSAID, reduction="none")
+    if merged is not None:
+        group = _group(merged, logits)
+        either = logits.float().log_softmax(dim=1).masked_fill(~group, -math.inf).logsumexp(dim=1)
+        losses = torch.where(label == 0, -either, losses)
     # Sums of weights below one voxel would blow the loss up; methods.md bounds the divisor by 1.
     return (losses * mask).sum() / mask.sum().clamp(min=1)
 
 
-def dice_loss(logits: Tensor, label: Tensor, weight: Tensor | None = None, *, all_classes: bool = False) -> Tensor:
+def dice_loss(
+    logits: Tensor,
+    label: Tensor,
+    weight: Tensor | None = None,
+    *,
+    all_classes: bool = False,
+    merged: Tensor | None = None,
+) -> Tensor:
     """(1/|K|) Σ_{c∈K} [1 − (2 Σ m p_c g_c + ε) / (Σ m p_c² + Σ m g_c² + ε)], ε = 1e-5, sums over the whole batch.
 
     Parameters
@@ -47,6 +66,8 @@ def dice_loss(logits: Tensor, label: Tensor, weight: Tensor | None = None, *, al
     all_classes : bool
         K = all classes, as printed; by default K = classes that occur in the labels, since the loss of an absent one
         is about 1 with almost no gradient.
+    merged : Tensor of bool, shape (B, K ≤ C), optional
+        For which classes label 0 stands in each sample; where it is said, p₀ is their sum and their own p_c are 0.
 
     Returns
     -------
@@ -55,6 +76,11 @@ def dice_loss(logits: Tensor, label: Tensor, weight: Tensor | None = None, *, al
     """
     mask = _mask(label, weight)[:, None]
     probabilities = logits.float().softmax(dim=1)
+    if merged is not None:
+        group = _group(merged, logits)
+        either = (probabilities * group).sum(dim=1, keepdim=True)
+        rest = torch.cat([either, probabilities[:, 1:] * ~group[:, 1:]], dim=1)
+        probabilities = torch.where((label == 0)[:, None], rest, probabilities)
     classes = logits.shape[1]
     known = torch.where(label == UNSAID, 0, label)
     truth = functional.one_hot(known, classes).movedim(-1, 1).to(probabilities.dtype) * (mask > 0)
@@ -78,6 +104,12 @@ def entropy(logits: Tensor) -> Tensor:
 def normalised_entropy(logits: Tensor) -> Tensor:
     """Entropy divided by ln C, in [0, 1]."""
     return entropy(logits) / math.log(logits.shape[1])
+
+
+def _group(merged: Tensor, logits: Tensor) -> Tensor:
+    """Bring the merged classes of each sample to the shape (B, C, 1, …)."""
+    padded = functional.pad(merged, (0, logits.shape[1] - merged.shape[1]), value=False)
+    return padded.reshape(*padded.shape, *(1 for _ in logits.shape[2:]))
 
 
 def _mask(label: Tensor, weight: Tensor | None) -> Tensor:

@@ -50,7 +50,7 @@ class BoundaryContrast(Method):
         """Return the cross entropy and L_BCL."""
         output = networks["unet"](batch.image)
         weight = batch.weight[:, None, None].expand(batch.label.shape)
-        losses = {"supervised": cross_entropy(output.logits, batch.label, weight)}
+        losses = {"supervised": cross_entropy(output.logits, batch.coarse, weight, merged=batch.merged)}
         if self.contrast > 0:
             heads = [cast(nn.Linear, head) for head in cast(nn.ModuleList, networks["heads"])]
             height, width = batch.label.shape[1:]

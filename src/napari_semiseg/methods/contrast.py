@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from napari_semiseg.data.sampling import Batch
 from napari_semiseg.losses import certainty_contrast as cc
+from napari_semiseg.methods import terms
 from napari_semiseg.networks import Network, NetworkOutput
 
 SCALES = {1: "full", 4: "1/4", 8: "1/8"}
@@ -178,7 +179,8 @@ class CertaintyGuided(nn.Module):
         Tensor
             Scalar ≥ 0.
         """
-        probabilities = {name: logits.detach().float().softmax(dim=1) for name, logits in guides.items()}
+        guides = {name: terms.possible(logits, batch) for name, logits in guides.items()}
+        probabilities = {name: logits.float().softmax(dim=1) for name, logits in guides.items()}
         total = torch.zeros((), device=batch.image.device)
         for key, bank in self.banks.items():
             scale = int(key)

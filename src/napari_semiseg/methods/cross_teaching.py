@@ -69,7 +69,7 @@ class CrossTeaching(Method):
         }
         weight = terms.consistency_weight(self.consistency, progress)
         if weight > 0 and batch.unsaid.any():
-            by_transformer, by_cnn = terms.pseudo_label(transformer.logits), terms.pseudo_label(cnn.logits)
+            by_transformer, by_cnn = (terms.pseudo_label(n.logits, batch) for n in (transformer, cnn))
             losses["CNN from Transformer"] = weight * terms.pseudo_supervised(cnn.logits, by_transformer, batch)
             losses["Transformer from CNN"] = weight * terms.pseudo_supervised(transformer.logits, by_cnn, batch)
         return losses

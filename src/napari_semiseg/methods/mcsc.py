@@ -96,7 +96,7 @@ class PatchContrast(CrossTeaching):
         """Return the labels of a network's pixels, shape (B, H, W): ground truth, else the other's prediction."""
         if progress < self.labelled_first:
             return batch.label
-        return torch.where(batch.unsaid, terms.pseudo_label(other), batch.label)
+        return torch.where(batch.unsaid, terms.pseudo_label(other, batch), batch.label)
 
     def rates(self) -> Mapping[str, Rate]:
         """Return the learning rates; projectors learn at the CNN's."""

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from napari_semiseg.data.sampling import Batch
-from napari_semiseg.data.volumes import COMPLETE_SHARE
+from napari_semiseg.data.volumes import COMPLETE_SHARE, UNSAID
 from napari_semiseg.losses.schedules import ramp_up
 from napari_semiseg.losses.supervised import cross_entropy, dice_loss
+
+_IMPOSSIBLE = -1e4  # and not −∞, of which an entropy is not a number
 
 
 def supervised(logits: Tensor, batch: Batch) -> Tensor:
     """½(CE + Dice) over what is labelled (methods.md 1.3); scribbled samples count in the cross entropy only.
+
+    Where not every class was looked for, label 0 leaves open which of the others it is (`Batch.merged`).
 
     Dice on strokes would be biased, so it takes the samples of which at least half is labelled (12-A).
 
@@ -22,22 +27,38 @@ def supervised(logits: Tensor, batch: Batch) -> Tensor:
     batch : Batch
     """
     weight = batch.weight[:, None, None].expand(batch.label.shape)
-    ce = cross_entropy(logits, batch.label, weight)
+    ce = cross_entropy(logits, batch.coarse, weight, merged=batch.merged)
     dense = _dense(batch)
     if not bool(dense.any()):
         return 0.5 * ce
-    return 0.5 * (ce + dice_loss(logits, batch.label, weight * dense[:, None, None]))
+    return 0.5 * (ce + dice_loss(logits, batch.coarse, weight * dense[:, None, None], merged=batch.merged))
 
 
 def _dense(batch: Batch) -> Tensor:
     """Which samples are labelled densely enough for Dice, bool, shape (B,)."""
     within = batch.inside.sum(dim=(1, 2)).clamp(min=1)
-    return (batch.said & batch.inside).sum(dim=(1, 2)) >= COMPLETE_SHARE * within
+    return ((batch.coarse != UNSAID) & batch.inside).sum(dim=(1, 2)) >= COMPLETE_SHARE * within
 
 
-def pseudo_label(logits: Tensor) -> Tensor:
-    """Return the most probable class, without gradient, shape (B, H, W)."""
-    return logits.detach().argmax(dim=1)
+def possible(logits: Tensor, batch: Batch) -> Tensor:
+    """Return logits, without gradient, in which what the annotator ruled out is as good as impossible.
+
+    Parameters
+    ----------
+    logits : Tensor, shape (B, C, H, W)
+    batch : Batch
+        Its ``either`` pixels can only be one of its ``merged`` classes.
+    """
+    logits = logits.detach()
+    if batch.either is None or batch.merged is None:
+        return logits
+    merged = functional.pad(batch.merged, (0, logits.shape[1] - batch.merged.shape[1]), value=False)
+    return logits.masked_fill(batch.either[:, None] & ~merged[:, :, None, None], _IMPOSSIBLE)
+
+
+def pseudo_label(logits: Tensor, batch: Batch) -> Tensor:
+    """Return the most probable class that the annotator did not rule out, without gradient, shape (B, H, W)."""
+    return possible(logits, batch).argmax(dim=1)
 
 
 def pseudo_supervised(logits: Tensor, pseudo: Tensor, batch: Batch) -> Tensor:
