@@ -9,16 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from napari_semiseg.networks.cs_unet import (
-    Block,
-    CSUnet,
-    DropPath,
-    WindowAttention,
-    attend,
-    join_windows,
-    region_mask,
-    windows,
-)
+from napari_semiseg.networks.cs_unet import Block, CSUnet, WindowAttention
+from napari_semiseg.networks.tokens import DropPath, attend, join_windows, region_mask, shuffle, windows
 
 SIZE = 7
 
@@ -155,7 +147,7 @@ def test_final_shuffle_keeps_neighbours_together():
     rows, columns = torch.arange(8)[:, None], torch.arange(12)[None]
     pixels = (100.0 * rows + columns)[None, None]
     x = functional.pixel_unshuffle(pixels, 4).permute(0, 2, 3, 1)
-    assert torch.equal(CSUnet._shuffle(x)[..., 0], pixels[:, 0])
+    assert torch.equal(shuffle(x, 4)[..., 0], pixels[:, 0])
 
 
 def test_drop_path_drops_whole_samples_and_keeps_the_mean():

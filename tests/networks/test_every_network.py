@@ -11,17 +11,21 @@ from torch.utils.flop_counter import FlopCounterMode
 from napari_semiseg.errors import InputError
 from napari_semiseg.networks import NetworkOutput, build, names
 from napari_semiseg.networks.padding import crop_back, crop_to, pad_to_multiple
+from napari_semiseg.networks.unet import UPSAMPLING
 
 NETWORKS = {
     "unet16": ("unet16", {}),
     "unet16, instance norm": ("unet16", {"norm": "instance"}),
     "cs_unet, narrow": ("cs_unet", {"embed_dim": 24}),
+    "swin_unet, narrow": ("swin_unet", {"embed_dim": 24}),
+    "unet_decoders": ("unet_decoders", {"channels": (8, 16, 32, 64, 128), "upsampling": UPSAMPLING}),
     "unet32t, narrow": ("unet32t", {"channels": (8, 16, 32, 64, 128)}),
     "vnet16, narrow": ("vnet16", {"width": 8}),
     "vnet16, narrow, instance norm": ("vnet16", {"width": 8, "norm": "instance"}),
     "vnet_decoders, narrow": ("vnet_decoders", {"width": 4, "decoders": 3}),
     "res34_3d, narrow": ("res34_3d", {"width": 4}),
 }
+SEVERAL_DECODERS = ("unet_decoders", "vnet_decoders")
 OF_VOLUMES = ("vnet16", "vnet_decoders", "res34_3d")
 every_network = pytest.mark.parametrize(("name", "options"), NETWORKS.values(), ids=NETWORKS.keys())
 
@@ -70,7 +74,7 @@ def test_any_size_in_and_out(name, options, size, planes):
     size = sized(network, *size, planes=planes)
     output = network(image(*size))
     assert isinstance(output, NetworkOutput)
-    assert len(output.of_all_decoders) == (3 if name == "vnet_decoders" else 1)
+    assert len(output.of_all_decoders) == (3 if name in SEVERAL_DECODERS else 1)
     loss(output).backward()
     assert all(torch.isfinite(p.grad).all() for p in network.parameters())
     for decoder in output.of_all_decoders:
@@ -199,7 +203,10 @@ def test_padding_is_the_network_s_business(name, options):
     [
         ("unet16", 1, 4, {}, 1_813_764),
         ("cs_unet", 3, 9, {}, 24_690_576),
+        ("swin_unet", 1, 4, {}, 27_168_420),
         ("unet32t", 1, 4, {}, 7_766_532),
+        # U-Net16, and 633,300 for every further decoder.
+        ("unet_decoders", 1, 4, {"upsampling": ("bilinear",) * 4}, 3_713_664),
         ("vnet16", 1, 2, {}, 9_448_866),
         # MC-Net and MC-Net+ report 12.35 and 15.25 million.
         ("vnet_decoders", 1, 2, {}, 12_347_716),
@@ -210,8 +217,9 @@ def test_parameter_counts(name, channels, classes, options, count):
     assert sum(p.numel() for p in build(name, channels, classes, **options).parameters()) == count
 
 
-def test_grey_images_need_no_more_parameters():
-    grey, colour = (sum(p.numel() for p in build("cs_unet", n, 9).parameters()) for n in (1, 3))
+@pytest.mark.parametrize("name", ["cs_unet", "swin_unet"])
+def test_grey_images_need_no_more_parameters(name):
+    grey, colour = (sum(p.numel() for p in build(name, n, 9).parameters()) for n in (1, 3))
     assert grey == colour
 
 
@@ -224,6 +232,17 @@ def test_cost_of_the_unet(side, giga):
 def test_cost_of_cs_unet():
     """7.72 GMAC at 224² for nine classes, convolutions and linear layers only."""
     assert _multiply_adds(build("cs_unet", 3, 9), 224, 3) / 1e9 == pytest.approx(7.72, abs=0.006)
+
+
+def test_cost_of_swin_unet():
+    """5.87 GMAC at 224², convolutions and linear layers only."""
+    assert _multiply_adds(build("swin_unet", 3, 4), 224, 3) / 1e9 == pytest.approx(5.87, abs=0.006)
+
+
+def test_cost_of_four_decoders():
+    """As much more than one as the thesis reports for CCT: 8.77 to 3.00 (T-Tab 5.9)."""
+    four = _multiply_adds(build("unet_decoders", 1, 4, upsampling=("bilinear",) * 4), 256)
+    assert four / _multiply_adds(build("unet16", 1, 4), 256) == pytest.approx(8.77 / 3.00, abs=0.01)
 
 
 def _multiply_adds(network: nn.Module, side: int, channels: int = 1) -> float:
@@ -255,7 +274,7 @@ def test_unknown_name_lists_the_valid_ones():
         build("resnet", 1, 2)
 
 
-@pytest.mark.parametrize("name", ["unet16", "unet32t", "vnet16", "vnet_decoders", "res34_3d"])
+@pytest.mark.parametrize("name", ["unet16", "unet32t", "unet_decoders", "vnet16", "vnet_decoders", "res34_3d"])
 def test_unknown_norm_lists_the_valid_ones(name):
     with pytest.raises(InputError, match="batch, instance"):
         build(name, 1, 2, norm="group")

@@ -11,8 +11,8 @@ from napari_semiseg.errors import InputError
 from napari_semiseg.networks.cs_unet import CSUnet
 from napari_semiseg.networks.output import Network, NetworkOutput
 from napari_semiseg.networks.res34_3d import Res343D
-from napari_semiseg.networks.unet import UNet
-from napari_semiseg.networks.unet32t import UNet32T
+from napari_semiseg.networks.swin_unet import SwinUnet
+from napari_semiseg.networks.unet import UNet, UNet32T, UNetDecoders
 from napari_semiseg.networks.vnet import VNet, VNetDecoders
 
 __all__ = ["Network", "NetworkOutput", "build", "names"]
@@ -20,7 +20,9 @@ __all__ = ["Network", "NetworkOutput", "build", "names"]
 _OWN: dict[str, Callable[..., Network]] = {
     "unet16": UNet,
     "cs_unet": CSUnet,
+    "swin_unet": SwinUnet,
     "unet32t": UNet32T,
+    "unet_decoders": UNetDecoders,
     "vnet16": VNet,
     "vnet_decoders": VNetDecoders,
     "res34_3d": Res343D,

@@ -1,8 +1,4 @@
-"""CS-Unet: a U-shaped Transformer whose projections, feed-forward and skips are convolutional (T ch. 3).
-
-Token maps are kept as (B, H, W, C); seen as (B, C, H, W) they are channels-last tensors, which convolutions take
-without a copy.
-"""
+"""CS-Unet: a U-shaped Transformer whose projections, feed-forward and skips are convolutional (T ch. 3)."""
 
 from __future__ import annotations
 
@@ -14,76 +10,7 @@ from torch.nn import functional
 
 from napari_semiseg.networks.output import Network, NetworkOutput
 from napari_semiseg.networks.padding import crop_back, pad_to_multiple
-
-_OTHER_REGION = -1e4  # score between a token and one of another region: softmax mass below 1e-20
-
-
-def channels_first(x: Tensor) -> Tensor:
-    """(B, H, W, C) → (B, C, H, W)."""
-    return x.permute(0, 3, 1, 2)
-
-
-def channels_last(x: Tensor) -> Tensor:
-    """(B, C, H, W) → (B, H, W, C)."""
-    return x.permute(0, 2, 3, 1)
-
-
-def windows(x: Tensor, size: int) -> Tensor:
-    """Cut (B, H, W, C) into windows (B·windows, size, size, C); H and W are multiples of the size."""
-    b, h, w, c = x.shape
-    x = x.reshape(b, h // size, size, w // size, size, c)
-    return x.permute(0, 1, 3, 2, 4, 5).reshape(-1, size, size, c)
-
-
-def join_windows(x: Tensor, height: int, width: int) -> Tensor:
-    """Undo `windows`."""
-    size, c = x.shape[1], x.shape[3]
-    x = x.reshape(-1, height // size, width // size, size, size, c)
-    return x.permute(0, 1, 3, 2, 4, 5).reshape(-1, height, width, c)
-
-
-def region_mask(
-    height: int, width: int, rows: int, columns: int, size: int, shift: int, device: torch.device
-) -> Tensor:
-    """Return the scores to add per window, shape (windows, 1, size², size²): −1e4 between tokens of other regions.
-
-    Tokens beyond ``height``×``width`` are padding and a region of their own; a shifted map wraps around, and what
-    comes from the other side is another region too.
-    """
-    row = torch.arange(rows, device=device)
-    column = torch.arange(columns, device=device)
-    wrapped = (row >= rows - shift).long()[:, None] * 2 + (column >= columns - shift).long()[None] if shift else 0
-    inside = torch.roll(((row < height)[:, None] & (column < width)[None]).long(), shifts=(-shift, -shift), dims=(0, 1))
-    region = torch.where(inside == 1, wrapped + 1, 0)
-    per_window = windows(region[None, :, :, None], size).reshape(-1, size * size)
-    different = per_window[:, :, None] != per_window[:, None, :]
-    return different[:, None].float() * _OTHER_REGION
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """softmax(QKᵀ/√d + mask)·V for tensors (N, heads, tokens, d)."""
-    if q.device.type != "cpu":
-        return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    # On CPUs the fused kernel's backward pass is several times slower for windows as small as these.
-    scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
-    if mask is not None:
-        scores = scores + mask
-    return scores.softmax(dim=-1).to(v.dtype) @ v
-
-
-class DropPath(nn.Module):
-    """Drops the residual branch of single samples while training."""
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Drop the branch (B, …) of some samples and enlarge the others to keep the mean."""
-        if not self.training or self.rate == 0:
-            return x
-        keep = torch.rand(x.shape[0], *[1] * (x.dim() - 1), device=x.device, dtype=x.dtype) >= self.rate
-        return x * keep / (1 - self.rate)
+from napari_semiseg.networks.tokens import DropPath, Merge, attend, channels_first, channels_last, in_windows, shuffle
 
 
 class WindowAttention(nn.Module):
@@ -101,34 +28,19 @@ class WindowAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map tokens (B, H, W, C) of any H and W to tokens of the same shape."""
-        b, h, w, c = x.shape
-        size = self.size
-        down, right = -h % size, -w % size
-        if down or right:
-            x = functional.pad(x, (0, 0, 0, right, 0, down))
-        rows, columns = x.shape[1:3]
-        # A map of one window has nothing to shift towards.
-        shift = self.shift if min(rows, columns) > size else 0
-        if shift:
-            x = torch.roll(x, (-shift, -shift), dims=(1, 2))
-        tokens = windows(x, size)
-        n = len(tokens)
+        return in_windows(x, self.size, self.shift, self._attend)
+
+    def _attend(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
+        """Map windows (N, size, size, C) to windows of the same shape."""
+        n, size, _, c = tokens.shape
         # One depthwise convolution with three filters per channel computes Q, K and V at once.
         projected = channels_last(self.project(channels_first(tokens))).reshape(n, size * size, c, 3)
         q, k, v = (
             norm(projected[..., i]).reshape(n, size * size, self.heads, c // self.heads).transpose(1, 2)
             for i, norm in enumerate(self.norms)
         )
-        mask = None
-        if shift or down or right:
-            mask = region_mask(h, w, rows, columns, size, shift, x.device).to(q.dtype).repeat(b, 1, 1, 1)
-        mixed = attend(q, k, v, mask)
-        mixed = mixed.transpose(1, 2).reshape(n, size, size, c)
-        mixed = functional.gelu(channels_last(self.out(channels_first(mixed))))
-        x = join_windows(mixed, rows, columns)
-        if shift:
-            x = torch.roll(x, (shift, shift), dims=(1, 2))
-        return x[:, :h, :w]
+        mixed = attend(q, k, v, mask).transpose(1, 2).reshape(n, size, size, c)
+        return functional.gelu(channels_last(self.out(channels_first(mixed))))
 
 
 class FeedForward(nn.Module):
@@ -190,21 +102,6 @@ class Embedding(nn.Module):
         """Embed images of shape (B, in_channels, H, W), H and W multiples of 4."""
         x = self.middle(channels_last(self.first(image)))
         return self.norm(channels_last(self.second(channels_first(x))))
-
-
-class Merge(nn.Module):
-    """2×2 tokens become one of twice the channels."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(4 * channels)
-        self.reduce = nn.Linear(4 * channels, 2 * channels, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, H, W, C) to (B, H/2, W/2, 2C)."""
-        b, h, w, c = x.shape
-        x = x.reshape(b, h // 2, 2, w // 2, 2, c).permute(0, 1, 3, 4, 2, 5).reshape(b, h // 2, w // 2, 4 * c)
-        return self.reduce(self.norm(x))
 
 
 class Expand(nn.Module):
@@ -315,16 +212,10 @@ class CSUnet(Network):
             joined = torch.cat([skips.pop(), expand(x)], dim=-1)
             x = stage(channels_last(skip(channels_first(joined))))
             maps.append(channels_first(x))
-        full = channels_first(self.final_norm(self._shuffle(self.enlarge(self.norm(x)))))
+        full = channels_first(self.final_norm(shuffle(self.enlarge(self.norm(x)), 4)))
         features = {
             "full": crop_back(full, height, width),
             "1/4": crop_back(maps[2], height, width, 4),
             "1/8": crop_back(maps[1], height, width, 8),
         }
         return NetworkOutput(crop_back(self.head(full), height, width), features)
-
-    @staticmethod
-    def _shuffle(x: Tensor) -> Tensor:
-        """(B, h, w, 16C) → (B, 4h, 4w, C)."""
-        b, h, w, c = x.shape
-        return x.reshape(b, h, w, 4, 4, c // 16).permute(0, 1, 3, 2, 4, 5).reshape(b, 4 * h, 4 * w, c // 16)
