@@ -30,6 +30,7 @@ from napari_semiseg.data.working import WorkingGrid, to_working
 from napari_semiseg.engine.device import choose_device, choose_precision, is_small
 from napari_semiseg.engine.optimisation import Optimisation
 from napari_semiseg.methods import Setup
+from napari_semiseg.methods.preparation import completed
 from napari_semiseg.networks import Network
 
 
@@ -43,9 +44,9 @@ def measure(name: str, steps: int, device: torch.device, dtype: torch.dtype) -> 
     volume = TrainingVolume("phantom", phantom.image, phantom.spacing, labels)
     grid = WorkingGrid.of([volume], method.longest_side)
     working = to_working([volume], grid, IntensityRule.of([volume]))
-    extras = method.targets(working)
+    maps = completed(method.targets(working, [volume], lambda: False)).maps
     sampler = PlaneSampler(
-        [replace(v, extras={key: maps[i] for key, maps in extras.items()}) for i, v in enumerate(working)],
+        [replace(v, extras={key: each[i] for key, each in maps.items()}) for i, v in enumerate(working)],
         labelled=method.labelled_batch,
         unlabelled=method.unlabelled_batch if method.uses_unlabelled else 0,
         crop=method.crop,

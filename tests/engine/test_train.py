@@ -16,6 +16,7 @@ from napari_semiseg.engine.model import Model
 from napari_semiseg.engine.plan import Plan
 from napari_semiseg.engine.train import train
 from napari_semiseg.errors import InputError
+from napari_semiseg.methods.preparation import Progress, Targets
 
 
 @pytest.fixture(autouse=True)
@@ -254,3 +255,42 @@ def test_every_event_survives_a_line_of_json(make_discs):
     volume, _ = make_discs()
     for event in train([volume], (0, 1), plan(steps=2)):
         assert events.from_json(event.to_json()) == event
+
+
+class Preparing(Toy):
+    """Prepares in three steps, and what it prepares comes with each crop."""
+
+    name = "preparing"
+
+    def targets(self, volumes, sources, stopped):
+        for done in range(3):
+            yield Progress("thinking", done / 3)
+        return Targets({"seen": [torch.full(v.image.shape, len(sources), dtype=torch.uint8) for v in volumes]})
+
+    def losses(self, networks, batch, progress):
+        assert bool((batch.extras["seen"] == 1)[batch.inside].all())
+        return super().losses(networks, batch, progress)
+
+
+def test_preparation_is_told_between_start_and_first_step(make_discs, monkeypatch):
+    monkeypatch.setattr(methods, "_registry", lambda: {"preparing": Preparing})
+    volume, _ = make_discs()
+    run = list(train([volume], (0, 1), plan(method="preparing", steps=1)))
+    kinds = [type(e).__name__ for e in run]
+    assert kinds[:6] == ["Started", "Preparing", "Preparing", "Preparing", "StepDone", "CheckpointSaved"]
+    assert [e.progress for e in run[1:4]] == pytest.approx([0, 1 / 3, 2 / 3])
+    assert run[1].task == "thinking"
+
+
+def test_stop_while_preparing_learns_nothing_and_leaves_no_model(make_discs, monkeypatch):
+    monkeypatch.setattr(methods, "_registry", lambda: {"preparing": Preparing})
+    volume, _ = make_discs()
+    control, keeper = LocalControl(), MemoryKeeper()
+    kinds = []
+    for event in train([volume], (0, 1), plan(method="preparing"), control=control, keeper=keeper):
+        kinds.append(type(event).__name__)
+        if isinstance(event, events.Preparing):
+            control.stop()
+    assert kinds == ["Started", "Preparing", "Finished"]
+    assert event.reason == "stopped"
+    assert keeper.files == {}

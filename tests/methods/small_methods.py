@@ -12,6 +12,7 @@ from napari_semiseg.data.sampling import Batch, PlaneSampler
 from napari_semiseg.data.volumes import UNSAID, TrainingVolume
 from napari_semiseg.data.working import WorkingGrid, to_working
 from napari_semiseg.methods import Setup
+from napari_semiseg.methods.preparation import completed
 
 # Small enough for seconds: one crop size, few samples, narrow Transformer.
 TINY = {
@@ -52,9 +53,10 @@ def shapes(classes=3, planes=6, side=64, labelled=(1, 4), seed=0) -> TrainingVol
 
 def draw_batch(method: methods.Method, volume: TrainingVolume, seed=0, *, plain=True) -> Batch:
     working = to_working([volume], WorkingGrid.of([volume], 512), IntensityRule.of([volume]))
-    extras = method.targets(working)
+    targets = completed(method.targets(working, [volume], lambda: False))
     working = [
-        dataclasses.replace(v, extras={name: maps[i] for name, maps in extras.items()}) for i, v in enumerate(working)
+        dataclasses.replace(v, extras={name: maps[i] for name, maps in targets.maps.items()})
+        for i, v in enumerate(working)
     ]
     sampler = PlaneSampler(
         working,

@@ -11,10 +11,12 @@ from napari_semiseg.data.intensity import IntensityRule
 from napari_semiseg.data.volumes import TrainingVolume
 from napari_semiseg.data.working import WorkingGrid, to_working
 from napari_semiseg.errors import InputError
+from napari_semiseg.methods.preparation import completed
 
 
-def working(volume):
-    return to_working([volume], WorkingGrid.of([volume], 512), IntensityRule.of([volume]))
+def superpixels(method, volume):
+    working = to_working([volume], WorkingGrid.of([volume], 512), IntensityRule.of([volume]))
+    return completed(method.targets(working, [volume], lambda: False)).maps["regions"]
 
 
 def stripes(planes=6):
@@ -26,7 +28,7 @@ def stripes(planes=6):
 
 
 def test_superpixels_leave_out_the_air_and_never_use_its_number():
-    (regions,) = tiny("lrc").targets(working(stripes()))["regions"]
+    (regions,) = superpixels(tiny("lrc"), stripes())
     assert regions.dtype == torch.int16
     assert (regions[:, :, :4] == 255).all()
     inside = regions[0, 8:12, 20:40]
@@ -39,7 +41,7 @@ def test_more_than_255_superpixels_keep_numbers_of_their_own():
     rng = np.random.default_rng(0)
     blocks = rng.permutation(400).reshape(20, 20).repeat(10, 0).repeat(10, 1)[None].astype(np.float32) + 50
     volume = TrainingVolume("blocks", blocks, (5.0, 1.0, 1.0), np.full(blocks.shape, 255, np.uint8))
-    (regions,) = tiny("lrc", superpixel_scale=1.0, superpixel_smoothing=0.0).targets(working(volume))["regions"]
+    (regions,) = superpixels(tiny("lrc", superpixel_scale=1.0, superpixel_smoothing=0.0), volume)
     numbers = regions[0, 5::10, 5::10]
     dark = numbers == 255
     assert numbers.max() > 255
@@ -48,7 +50,7 @@ def test_more_than_255_superpixels_keep_numbers_of_their_own():
 
 
 def test_superpixels_of_many_slices_are_sought_on_evenly_spread_ones_only():
-    (regions,) = tiny("lrc", superpixel_planes=3).targets(working(stripes(9)))["regions"]
+    (regions,) = superpixels(tiny("lrc", superpixel_planes=3), stripes(9))
     assert [p for p in range(9) if (regions[p] != 255).any()] == [0, 4, 8]
 
 

@@ -47,9 +47,11 @@ def _show(run: Iterator[Event]) -> int:
                 case events.Started():
                     console.print(f"{event.method} on {event.device}, {event.precision}: {event.reason}.")
                     bar.update(task, description="Training")
+                case events.Preparing():
+                    bar.update(task, description=event.task.capitalize(), completed=event.progress, note="")
                 case events.StepDone():
-                    total = sum(event.losses.values())
-                    bar.update(task, completed=event.progress, note=f"step {event.step}, loss {total:.3f}")
+                    note = f"step {event.step}, loss {sum(event.losses.values()):.3f}"
+                    bar.update(task, description="Training", completed=event.progress, note=note)
                 case events.Predicting():
                     bar.update(task, description=f"Predicting {event.volume}", completed=event.progress, note="")
                 case events.Notice():

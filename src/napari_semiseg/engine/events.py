@@ -47,6 +47,14 @@ class Started(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Preparing(Event):
+    """What the method does before its first step, and how far it is, 0 to 1."""
+
+    task: str
+    progress: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class StepDone(Event):
     """One optimisation step; the losses are those that were summed, weights included."""
 
@@ -133,6 +141,7 @@ KINDS: Mapping[str, type[Event]] = {
     kind.__name__: kind
     for kind in (
         Started,
+        Preparing,
         StepDone,
         Notice,
         PreviewReady,

@@ -81,13 +81,15 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def progress_text(phase: Phase, progress: float, remaining: float | None) -> str:
-    """Return what the progress bar says."""
+def progress_text(phase: Phase, progress: float, remaining: float | None, task: str = "") -> str:
+    """Return what the progress bar says; ``task`` is what a method prepares before it trains."""
     match phase:
         case Phase.IDLE:
             return ""
         case Phase.STARTING:
             return "starting …"
+        case Phase.PREPARING:
+            return f"{task}, {progress:.0%}"
         case Phase.STOPPING:
             return "stopping, what was learned is kept …"
         case Phase.PREDICTING:

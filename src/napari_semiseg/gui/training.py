@@ -27,6 +27,7 @@ class Phase(Enum):
 
     IDLE = "idle"
     STARTING = "starting"
+    PREPARING = "preparing"
     TRAINING = "training"
     PAUSED = "paused"
     PREDICTING = "predicting"
@@ -90,6 +91,7 @@ class Training:
         self.history = LossHistory()
         self.progress = 0.0
         self.remaining: float | None = None
+        self.task = ""
         self.started: ev.Started | None = None
         self.notices: list[tuple[str, str]] = []
         self.pressed_at = 0.0
@@ -192,6 +194,8 @@ class Training:
             case ev.Started():
                 self.started = event
                 self._set(Phase.TRAINING)
+            case ev.Preparing():
+                self._take_preparing(event)
             case ev.StepDone():
                 self._take_step(event)
             case ev.Notice():
@@ -214,12 +218,18 @@ class Training:
             case ev.Finished() | ev.Failed():
                 self._end(event)
 
+    def _take_preparing(self, event: ev.Preparing) -> None:
+        self.task, self.progress, self.remaining = event.task, event.progress, None
+        if self.phase is not Phase.STOPPING:
+            self._set(Phase.PREPARING)
+        self.progressed.emit()
+
     def _take_step(self, event: ev.StepDone) -> None:
         if self.first_step_after is None:
             self.first_step_after = time.monotonic() - self.pressed_at
         self.history.add(event.step, event.losses)
         self.progress, self.remaining = event.progress, event.remaining
-        if self.phase in (Phase.STARTING, Phase.PREDICTING):
+        if self.phase in (Phase.STARTING, Phase.PREPARING, Phase.PREDICTING):
             self._set(Phase.TRAINING)
         self.progressed.emit()
 

@@ -7,7 +7,7 @@ Everything that changes while training (networks, EMA teachers, banks, queues, p
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -17,8 +17,10 @@ from torch import Tensor, nn
 from napari_semiseg.data.augmentation import Augmentation
 from napari_semiseg.data.guide import Guide
 from napari_semiseg.data.sampling import Batch
+from napari_semiseg.data.volumes import TrainingVolume
 from napari_semiseg.data.working import WorkingVolume
 from napari_semiseg.losses.schedules import cosine_rate, poly_rate
+from napari_semiseg.methods.preparation import Preparation, Targets
 
 
 @dataclass(frozen=True)
@@ -155,15 +157,30 @@ class Method(BaseModel):
     def after_warm_start(self, networks: nn.ModuleDict) -> None:
         """Flush what belongs to the run that the weights come from: banks, queues, prototypes (methods.md 12-H)."""
 
-    def targets(self, volumes: Sequence[WorkingVolume]) -> Mapping[str, list[Tensor]]:
-        """Prepare further maps per volume (registered labels, propagated labels), sampled with each crop.
+    def targets(
+        self, volumes: Sequence[WorkingVolume], sources: Sequence[TrainingVolume], stopped: Callable[[], bool]
+    ) -> Generator[Preparation, None, Targets]:
+        """Prepare what the losses need beside labels (registered labels, superpixels), once before the first step.
+
+        Parameters
+        ----------
+        volumes : sequence of WorkingVolume
+        sources : sequence of TrainingVolume
+            The same volumes as they came: intensities and grid of the files.
+        stopped : callable
+            True once somebody asked for a stop; whoever works long between two yields looks at it.
+
+        Yields
+        ------
+        Preparation
+            How far it is and what was found. The engine may close the generator at any of them.
 
         Returns
         -------
-        mapping of str to list of Tensor, shape (planes, rows, columns)
-            One tensor per volume; integer maps are sampled like labels, floating ones like images.
+        Targets
         """
-        return {}
+        yield from ()
+        return Targets()
 
     def strength(self) -> Augmentation:
         """Return how strongly samples are varied."""

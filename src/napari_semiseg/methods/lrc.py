@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -17,11 +17,13 @@ from napari_semiseg import networks as nets
 from napari_semiseg.data import warping
 from napari_semiseg.data.augmentation import Augmentation
 from napari_semiseg.data.sampling import Batch
+from napari_semiseg.data.volumes import TrainingVolume
 from napari_semiseg.data.working import WorkingVolume
 from napari_semiseg.errors import InputError
 from napari_semiseg.losses import local_region_contrast as lrc
 from napari_semiseg.losses.schedules import ema_decay
 from napari_semiseg.methods.base import Method, Rate, Setup
+from napari_semiseg.methods.preparation import Preparation, Progress, Targets
 from napari_semiseg.networks.unet import UNet
 from napari_semiseg.regions.superpixels import felzenszwalb_plane
 
@@ -187,22 +189,23 @@ class RegionPreTraining(Method):
             return super().strength()
         return Augmentation(turns=False, rotation=15.0, scale=0.2, contrast=self.contrast_change, noise=0.1)
 
-    def targets(self, volumes: Sequence[WorkingVolume]) -> Mapping[str, list[Tensor]]:
+    def targets(
+        self, volumes: Sequence[WorkingVolume], sources: Sequence[TrainingVolume], stopped: Callable[[], bool]
+    ) -> Generator[Preparation, None, Targets]:
         """Find the superpixels (Felzenszwalb) of evenly spread slices; the others have none.
 
-        Returns
-        -------
-        mapping
-            ``"regions"``: int16, region numbers of each slice, 255 for air and for slices without superpixels.
+        The map ``"regions"`` holds int16 numbers of regions, 255 for air and for slices without superpixels.
         """
         places = [(v, p) for v, volume in enumerate(volumes) for p in range(len(volume.image))]
         count = min(self.superpixel_planes, len(places))
         maps = [torch.full(volume.image.shape, lrc.NO_REGION, dtype=torch.int16) for volume in volumes]
         floors = [_air(volume.image) for volume in volumes]
-        for index in sorted({round(i) for i in np.linspace(0, len(places) - 1, count)}):
+        chosen = sorted({round(i) for i in np.linspace(0, len(places) - 1, count)})
+        for done, index in enumerate(chosen):
+            yield Progress("finding superpixels", done / len(chosen))
             v, p = places[index]
             maps[v][p] = torch.from_numpy(self._superpixels(volumes[v].image[p].numpy(), floors[v]))
-        return {"regions": maps}
+        return Targets({"regions": maps})
 
     def _superpixels(self, plane: np.ndarray, air: float) -> np.ndarray:
         """Return the region numbers of a plane, int16; regions darker than ``air`` on average are 255."""

@@ -149,7 +149,7 @@ class TrainTab(QWidget):
     def _on_progress(self) -> None:
         training = self.desk.training
         self.bar.setValue(round(1000 * training.progress) if training.phase.active else 0)
-        self.bar.setFormat(outlook.progress_text(training.phase, training.progress, training.remaining))
+        self.bar.setFormat(outlook.progress_text(training.phase, training.progress, training.remaining, training.task))
         self.plot.request()
 
     def _on_start(self) -> None:

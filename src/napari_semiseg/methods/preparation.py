@@ -1,0 +1,51 @@
+"""What a method prepares before its first step, and what it tells meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a preparation is.
+
+    Attributes
+    ----------
+    task : str
+        What is done, as "finding superpixels".
+    part : float
+        0…1.
+    """
+
+    task: str
+    part: float
+
+
+Preparation = Progress
+"""What `Method.targets` yields."""
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a method prepared.
+
+    Attributes
+    ----------
+    maps : mapping of str to list of Tensor, shape (planes, rows, columns)
+        One tensor per volume, sampled with each crop into ``Batch.extras``: integer maps like labels, floating ones
+        like images.
+    """
+
+    maps: Mapping[str, list[Tensor]] = field(default_factory=dict)
+
+
+def completed(preparation: Generator[Preparation, None, Targets]) -> Targets:
+    """Run a preparation to its end, for whoever has nobody to tell of its progress."""
+    while True:
+        try:
+            next(preparation)
+        except StopIteration as end:
+            return end.value
