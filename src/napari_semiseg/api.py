@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from napari_semiseg.engine.events import Event
     from napari_semiseg.engine.suggest import Suggestion
     from napari_semiseg.io import Volume
+    from napari_semiseg.regions.comparison import Change
+    from napari_semiseg.regions.measures import Measures
     from napari_semiseg.session import Session
+    from napari_semiseg.session.summaries import RoundSummary
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,7 @@ def train(
     threads: int = 0,
     fresh: bool = False,
     pretrained: int | str | Path | None = None,
+    hold_out: bool = True,
     control: LocalControl | None = None,
 ) -> Iterator[Event]:
     """Train one round of a session in this process.
@@ -130,6 +134,9 @@ def train(
     pretrained : int or path, optional
         Round, or model (folder or ``.safetensors`` file), whose networks the run starts from by name and shape. By
         default the last pre-training of the session, where no later round can be continued.
+    hold_out : bool
+        From five annotated slices of a volume on, set some aside to judge and calibrate the model by; see `hold_out`.
+        False learns from all of them, as a final training should.
     control : LocalControl, optional
         Stops the run.
 
@@ -161,6 +168,7 @@ def train(
             threads=threads,
             warm_start=not fresh,
             pretrained="" if pretrained is None else str(pretrained),
+            hold_out=hold_out,
         )
     except ValidationError as error:
         first = error.errors()[0]
@@ -257,8 +265,16 @@ def predict(
     return targets["labels"]
 
 
-def suggest(session: str | Path | Session, *, count: int = 3) -> list[tuple[str, Suggestion]]:
-    """Return the slices most worth annotating next, best first, over all predicted volumes.
+def suggest(session: str | Path | Session, *, count: int = 3, order: str = "ranked") -> list[tuple[str, Suggestion]]:
+    """Return the slices most worth annotating next, best first, over all volumes.
+
+    Parameters
+    ----------
+    session : path or Session
+    count : int
+    order : str
+        ``ranked`` mixes uncertainty and distance from annotated slices; ``equidistant`` fills the widest gaps and needs
+        no prediction.
 
     Returns
     -------
@@ -269,29 +285,23 @@ def suggest(session: str | Path | Session, *, count: int = 3) -> list[tuple[str,
     InputError
         If no volume has a prediction yet.
     """
-    from napari_semiseg.engine.suggest import rank_planes
+    from napari_semiseg.session.summaries import suggestions
 
+    if order not in ("ranked", "equidistant"):
+        raise InputError(f"The order {order!r} is unknown; choose ranked or equidistant.")
     opened = _opened(session)
-    last = opened.latest_round()
-    names = {c.id: c.name for c in opened.classes}
-    found: list[tuple[str, Suggestion]] = []
-    for volume, record in opened.volumes.items():
-        prediction = last.prediction(volume) if last is not None else None
-        if prediction is None:
-            continue
-        ranked = rank_planes(
-            prediction.labels,
-            prediction.entropy,
-            disagreement=prediction.disagreement,
-            annotated=opened.annotation(volume).annotated_planes(),
-            spacing=record.geometry.spacing[0],
-            class_names=names,
-            count=count,
+    lists = {volume: suggestions(opened, volume, count=count)[order == "equidistant"] for volume in opened.volumes}
+    if order == "ranked" and not any(opened.latest_prediction(volume) for volume in opened.volumes):
+        raise InputError(
+            f"The session {opened.path} has no prediction to rank slices by; train it first, or ask for the "
+            "equidistant order."
         )
-        found += [(volume, suggestion) for suggestion in ranked]
-    if not found:
-        raise InputError(f"The session {opened.path} has no prediction to rank slices by; train it first.")
-    return sorted(found, key=lambda item: -item[1].score)[:count]
+    found: list[tuple[str, Suggestion]] = []
+    while len(found) < count and any(lists.values()):
+        # Within a volume its order holds; between volumes the more uncertain slice comes first.
+        volume = max((v for v in lists if lists[v]), key=lambda v: lists[v][0].score)
+        found.append((volume, lists[volume].pop(0)))
+    return found
 
 
 def export(
@@ -359,6 +369,104 @@ def evaluate(
     return compare(masks[0], masks[1], geometry.spacing, skip_planes=skip)
 
 
+def hold_out(
+    session: str | Path | Session,
+    volume: str | None = None,
+    *,
+    slices: Collection[int] = (),
+    learn_from: Collection[int] = (),
+) -> dict[str, list[int]]:
+    """Set slices aside, which rounds do not learn from but are judged and calibrated by, and return all of them.
+
+    From five annotated slices of a volume on, one in five is set aside by itself: never an outermost one.
+
+    Parameters
+    ----------
+    session : path or Session
+    volume : str, optional
+        Volume id; may be left out where there is one volume, or nothing is changed.
+    slices : collection of int
+        Set these aside.
+    learn_from : collection of int
+        Learn from these, whatever the program would choose.
+
+    Returns
+    -------
+    dict of str to list of int
+        Slices that are set aside, by volume id.
+    """
+    from napari_semiseg.session import holding
+
+    opened = _opened(session)
+    wanted = {**dict.fromkeys(slices, True), **dict.fromkeys(learn_from, False)}
+    if wanted:
+        chosen = _one_volume(opened, volume)
+        for plane, held in wanted.items():
+            holding.hold_out(opened, chosen, plane, held)
+    return holding.settle(opened)
+
+
+def rounds(session: str | Path | Session) -> list[RoundSummary]:
+    """Return date, method, minutes, slices, held-out Dice and calibration of every round, the oldest first."""
+    from napari_semiseg.session.summaries import RoundSummary
+
+    return [RoundSummary.of(round_) for round_ in _opened(session).rounds()]
+
+
+def restore(session: str | Path | Session, number: int) -> None:
+    """Have a round's prediction be the current one and the next training continue it.
+
+    Parameters
+    ----------
+    session : path or Session
+    number : int
+        Of a round with a model that segments.
+    """
+    _opened(session).restore_round(number)
+
+
+def compare(session: str | Path | Session, earlier: int, later: int, volume: str | None = None) -> list[Change]:
+    """Return how the volume of every class changed from the prediction of one round to that of another, in ml.
+
+    Parameters
+    ----------
+    session : path or Session
+    earlier, later : int
+        Numbers of rounds.
+    volume : str, optional
+        Volume id; may be left out where there is one volume.
+    """
+    from napari_semiseg.session.summaries import round_changes
+
+    opened = _opened(session)
+    return round_changes(opened, _one_volume(opened, volume), earlier, later)
+
+
+def measure(session: str | Path | Session, *, source: str = "merged") -> list[tuple[str, Measures]]:
+    """Measure the structures of all volumes as they are exported.
+
+    Parameters
+    ----------
+    session : path or Session
+    source : str
+        ``merged`` (annotation where given, prediction elsewhere), ``annotation`` or ``prediction``.
+
+    Returns
+    -------
+    list of (volume id, Measures)
+        Volume in ml, voxels, box, maximum Feret diameter in mm, slices.
+    """
+    from typing import cast
+
+    from napari_semiseg.session.export import Source as Part
+    from napari_semiseg.session.summaries import measures
+
+    opened = _opened(session)
+    if source not in ("merged", "annotation", "prediction"):
+        raise InputError(f"The source {source!r} is unknown; choose merged, annotation or prediction.")
+    return [(volume, found) for volume in opened.volumes for found in measures(opened, volume, cast(Part, source))]
+
+
 def list_methods() -> list[dict[str, Any]]:
     """Return name, title, summary, presets and fields (JSON schema) of every method."""
     from napari_semiseg import methods
@@ -382,6 +490,16 @@ def info(image: str | Path, **options: Any) -> dict[str, Any]:
     from napari_semiseg import io
 
     return io.describe(image, **options)
+
+
+def _one_volume(session: Session, volume: str | None) -> str:
+    if volume is None and len(session.volumes) == 1:
+        return next(iter(session.volumes))
+    if volume not in session.volumes:
+        known = ", ".join(session.volumes) or "none"
+        given = "No volume was named" if volume is None else f"The session has no volume {volume!r}"
+        raise InputError(f"{given}; the session has {known}.")
+    return volume
 
 
 def _opened(session: str | Path | Session) -> Session:

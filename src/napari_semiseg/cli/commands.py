@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from napari_semiseg import api
-from napari_semiseg.cli.parsing import parse_classes, parse_settings, parse_volumes
+from napari_semiseg.cli.parsing import parse_classes, parse_settings, parse_slices, parse_volumes
+from napari_semiseg.errors import InputError
 
 app = typer.Typer(
     name="semiseg",
@@ -79,6 +80,9 @@ def train(
     pretrained: Annotated[
         str | None, typer.Option(help="Round or model whose networks to start from (default: the last pre-training)")
     ] = None,
+    use_all: Annotated[
+        bool, typer.Option("--use-all", help="Learn from held-out slices too, as in a final training")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Train one round; Ctrl-C stops it and keeps what was learned."""
@@ -99,6 +103,7 @@ def train(
         threads=threads,
         fresh=fresh,
         pretrained=pretrained,
+        hold_out=not use_all,
         control=control,
     )
     raise typer.Exit(follow(events, control, as_json=as_json))
@@ -140,14 +145,118 @@ def predict(
 def suggest(
     session: SessionArgument,
     count: Annotated[int, typer.Option(min=1, max=100, help="How many slices")] = 3,
+    order: Annotated[
+        str, typer.Option(help="ranked (uncertainty and distance), equidistant (needs no training) or both")
+    ] = "both",
     as_json: Json = False,
 ) -> None:
-    """Name the slices most worth annotating next, and why."""
-    for volume, suggestion in api.suggest(session, count=count):
+    """Name the slices most worth annotating next, and why; and those in the widest gaps."""
+    for chosen in ("ranked", "equidistant") if order == "both" else (order,):
+        found = api.suggest(session, count=count, order=chosen)
+        if not as_json and order == "both":
+            print("By uncertainty and distance:" if chosen == "ranked" else "Equally spaced:")
+        for volume, suggestion in found:
+            if as_json:
+                print(json.dumps({"volume": volume, **dataclasses.asdict(suggestion)}))
+            else:
+                print(f"{volume}: {suggestion.reason}")
+
+
+@app.command("hold-out")
+def hold_out(
+    session: SessionArgument,
+    slices: Annotated[str | None, typer.Option(help="Set these slices aside: 3,7")] = None,
+    learn_from: Annotated[str | None, typer.Option(help="Learn from these slices in any case: 3,7")] = None,
+    volume: Annotated[str | None, typer.Option(help="Which volume, where there are several")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show or change the slices that rounds are judged by instead of learning from them."""
+    chosen = api.hold_out(
+        session,
+        volume,
+        slices=parse_slices(slices or "", "--slices"),
+        learn_from=parse_slices(learn_from or "", "--learn-from"),
+    )
+    for name, planes in chosen.items():
         if as_json:
-            print(json.dumps({"volume": volume, **dataclasses.asdict(suggestion)}))
+            print(json.dumps({"volume": name, "held_out": planes}))
         else:
-            print(f"{volume}: {suggestion.reason}")
+            print(f"{name}: {', '.join(map(str, planes)) or 'no slice'} held out")
+
+
+@app.command()
+def rounds(
+    session: SessionArgument,
+    restore: Annotated[int | None, typer.Option(help="Go back to this round; the next training continues it")] = None,
+    compare: Annotated[str | None, typer.Option(help="Compare the predictions of two rounds: 1,3")] = None,
+    volume: Annotated[str | None, typer.Option(help="Which volume to compare, where there are several")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the rounds with their Dice on held-out slices, go back to one, or compare two."""
+    from napari_semiseg.engine.learning_curve import verdict
+    from napari_semiseg.session.summaries import judgement_text
+
+    if restore is not None:
+        api.restore(session, restore)
+    if compare is not None:
+        _print_changes(session, compare, volume, as_json)
+        return
+    found = api.rounds(session)
+    if as_json:
+        for summary in found:
+            print(json.dumps(summary.to_json()))
+        return
+    for summary in found:
+        minutes = "" if summary.minutes is None else f"  {summary.minutes:.1f} min"
+        print(f"Round {summary.number}  {summary.status}  {summary.method}{minutes}  {summary.slices} slices")
+        print(f"    {judgement_text(summary.held_out, summary.calibration)}")
+    print(verdict([point for summary in found if (point := summary.point()) is not None]))
+
+
+def _print_changes(session: Path, compare: str, volume: str | None, as_json: bool) -> None:
+    pair = parse_slices(compare, "--compare")
+    if len(pair) != 2:
+        raise InputError(f"--compare was given {compare!r}; expected the numbers of two rounds, such as 1,3.")
+    table = Table("class", "before ml", "after ml", "gained ml", "lost ml")
+    for change in api.compare(session, *pair, volume=volume):
+        if as_json:
+            print(json.dumps(change.to_json()))
+        values = (change.before_ml, change.after_ml, change.gained_ml, change.lost_ml)
+        table.add_row(str(change.class_id), *(f"{value:.3f}" for value in values))
+    if not as_json:
+        _console().print(table)
+
+
+@app.command()
+def measure(
+    session: SessionArgument,
+    source: Annotated[
+        str, typer.Option(help="merged (annotation where given, prediction elsewhere), annotation or prediction")
+    ] = "merged",
+    csv: Annotated[Path | None, typer.Option(help="Write the table to this file")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure every structure: volume, voxels, box, largest diameter, slices."""
+    from napari_semiseg.session import Session
+    from napari_semiseg.session.measure_table import table_of, write_csv
+
+    opened = Session.open(session)
+    names = {c.id: c.name for c in opened.classes}
+    found = api.measure(opened, source=source)
+    if as_json:
+        for volume, measures in found:
+            name = names.get(measures.class_id, "")
+            print(json.dumps({"volume": volume, "name": name, **measures.to_json()}))
+    lines = table_of(found, names, {v: r.name for v, r in opened.volumes.items()})
+    if csv is not None:
+        write_csv(csv, lines)
+        if not as_json:
+            print(csv)
+    elif not as_json:
+        table = Table(*lines[0])
+        for line in lines[1:]:
+            table.add_row(*line)
+        _console().print(table)
 
 
 @app.command()

@@ -45,7 +45,7 @@ def _pairs(arguments: Sequence[str]) -> list[tuple[str, str]]:
     return pairs
 
 
-def parse_slices(text: str) -> tuple[int, ...]:
+def parse_slices(text: str, option: str = "--complete-slices") -> tuple[int, ...]:
     """Read ``3,17``.
 
     Raises
@@ -58,7 +58,7 @@ def parse_slices(text: str) -> tuple[int, ...]:
     except ValueError:
         slices = (-1,)
     if any(plane < 0 for plane in slices):
-        raise InputError(f"--complete-slices was given {text!r}; expected slice numbers from 0, such as 3,17.")
+        raise InputError(f"{option} was given {text!r}; expected whole numbers from 0, such as 3,17.")
     return slices
 
 

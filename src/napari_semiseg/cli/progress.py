@@ -37,6 +37,8 @@ def _print_json(run: Iterator[Event]) -> int:
 
 
 def _show(run: Iterator[Event]) -> int:
+    from napari_semiseg.session.summaries import judgement_text
+
     console = Console(stderr=True, soft_wrap=True)
     code = 0
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
@@ -56,6 +58,8 @@ def _show(run: Iterator[Event]) -> int:
                     bar.update(task, description=f"Predicting {event.volume}", completed=event.progress, note="")
                 case events.Notice():
                     console.print(event.text, style="yellow" if event.level == "warning" else "")
+                case events.Judged():
+                    console.print(judgement_text(event.held_out, event.calibration))
                 case events.Finished():
                     verb = "Stopped" if event.reason == "stopped" else "Done"
                     console.print(f"{verb} after {event.steps} steps in {event.seconds:.0f} s of training.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,6 +32,10 @@ class TrainingVolume:
         Planes whose labels changed after the last round; they weigh more in the next one.
     unsought : frozenset of int
         Class indices that nobody looked for in this volume: its 0 means background *or one of these*.
+    held_out : mapping of int to ndarray of uint8, shape (rows, columns)
+        Labels of planes that are set aside: they say nothing in ``labels``.
+    judged : frozenset of int
+        Those of them that no earlier round learned from: by them the model is judged.
     """
 
     id: str
@@ -39,7 +44,18 @@ class TrainingVolume:
     labels: np.ndarray
     corrected: frozenset[int] = field(default_factory=frozenset)
     unsought: frozenset[int] = field(default_factory=frozenset)
+    held_out: Mapping[int, np.ndarray] = field(default_factory=dict)
+    judged: frozenset[int] = frozenset()
 
     def labelled_planes(self) -> list[int]:
         """Planes on which at least one voxel is labelled."""
         return [int(plane) for plane in np.flatnonzero((self.labels != UNSAID).any(axis=(1, 2)))]
+
+    def all_labels(self) -> np.ndarray:
+        """Return the labels with those that are set aside, uint8, shape (planes, rows, columns)."""
+        if not self.held_out:
+            return self.labels
+        labels = self.labels.copy()
+        for plane, said in self.held_out.items():
+            labels[plane] = said
+        return labels

@@ -46,6 +46,12 @@ def check(
     missing = [class_ids[index] for index in range(1, len(class_ids)) if counts[index] == 0]
     if missing:
         listed = ", ".join(repr(class_names.get(i, f"class {i}")) for i in missing)
+        said = [np.unique(plane) for volume in volumes for plane in volume.held_out.values()]
+        aside = {class_ids[int(index)] for plane in said for index in plane if index != UNSAID}
+        if aside.issuperset(missing):
+            raise InputError(
+                f"{listed} is painted on held-out slices only; learn from one of them, or train on all slices."
+            )
         raise InputError(f"Nothing is painted of {listed} on any annotated slice; paint it or remove the class.")
     if counts[0] == 0:
         raise InputError(

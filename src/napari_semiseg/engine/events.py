@@ -107,6 +107,18 @@ class PredictionReady(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Judged(Event):
+    """The model was judged by the slices that are set aside, and calibrated on them."""
+
+    held_out: dict[str, Any]
+    """``slices`` (pairs of volume id and plane), ``dice`` (mean over the classes), ``low`` and ``high`` (95 %, None for
+    one slice), ``classes`` (Dice by class id)."""
+    calibration: dict[str, Any]
+    """``temperature``, expected calibration error before and after (``ece_before``, ``ece_after``), and which part of
+    the pixels with an entropy near ``entropy`` is ``wrong`` (None where too few)."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Paused(Event):
     """The run waits; it tells so once, and `Resumed` when it goes on."""
 
@@ -148,6 +160,7 @@ KINDS: Mapping[str, type[Event]] = {
         CheckpointSaved,
         Predicting,
         PredictionReady,
+        Judged,
         Paused,
         Resumed,
         Finished,

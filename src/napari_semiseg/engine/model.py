@@ -41,6 +41,7 @@ class _Description(BaseModel):
     window: tuple[float, float] | None
     segments: bool = True
     """False for pre-trained networks, which predict nothing."""
+    temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
 
 
 @dataclass
@@ -57,6 +58,8 @@ class Model:
     class_names : mapping of int to str
     grid : WorkingGrid
     rule : IntensityRule
+    temperature : float
+        What probabilities are scaled by (`engine.calibration`); 1 where nothing was held out to fit it on.
     """
 
     method: Method
@@ -66,6 +69,7 @@ class Model:
     class_names: Mapping[int, str]
     grid: WorkingGrid
     rule: IntensityRule
+    temperature: float = 1.0
 
     @classmethod
     def build(
@@ -103,6 +107,7 @@ class Model:
             spacing=self.grid.spacing,
             window=self.rule.window,
             segments=self.method.needs_labels,
+            temperature=self.temperature,
         )
         return {
             "model.safetensors": save(portable(self.networks.state_dict())),
@@ -161,6 +166,7 @@ class Model:
             IntensityRule(description.window),
             small=description.small,
         )
+        model.temperature = description.temperature
         try:
             model.networks.load_state_dict(load_file(weights_file))
         except (SafetensorError, RuntimeError, OSError) as error:

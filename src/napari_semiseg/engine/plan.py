@@ -33,6 +33,9 @@ class Plan(BaseModel):
     pretrained : str
         Number of a round, or path of a model, whose networks the run starts from by name and shape; empty for none.
         Then nothing is continued.
+    hold_out : bool
+        Set annotated slices aside to judge and calibrate the model by (`engine.holdout`); without, as in a final
+        training, it learns from all of them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,6 +51,7 @@ class Plan(BaseModel):
     threads: int = Field(default=0, ge=0, le=1024)
     warm_start: bool = True
     pretrained: str = ""
+    hold_out: bool = True
 
     @model_validator(mode="before")
     @classmethod

@@ -106,6 +106,27 @@ def predict_planes(
         Of the volume, for models that were trained with guidance. The networks look at each plane with and without it,
         and where it covers a plane it has half of the say.
     """
+    probabilities, disagreement = predict_probabilities(model, working, planes, shape, dtype, guide=guide)
+    return _maps(model, tempered(probabilities, model.temperature), disagreement)
+
+
+@torch.inference_mode()
+def predict_probabilities(
+    model: Model,
+    working: Tensor,
+    planes: Sequence[int],
+    shape: tuple[int, int],
+    dtype: torch.dtype = torch.float32,
+    *,
+    guide: Guide | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """Return probabilities as the networks give them, before calibration; parameters as in `predict_planes`.
+
+    Returns
+    -------
+    probabilities : Tensor of float32, shape (planes, C, rows, columns)
+    disagreement : Tensor of float32, shape (planes, 1, rows, columns), or None
+    """
     device = next(model.networks.parameters()).device
     training = model.networks.training
     model.networks.eval()
@@ -131,7 +152,7 @@ def predict_planes(
             disagreement = torch.zeros_like(mean[:, :1])
         if guide is not None:
             mean, disagreement = _vote(mean, disagreement, guide, planes)
-        return _maps(model, _enlarge(mean, shape), None if disagreement is None else _enlarge(disagreement, shape))
+        return _enlarge(mean, shape), None if disagreement is None else _enlarge(disagreement, shape)
     finally:
         model.networks.train(training)
 
@@ -153,6 +174,13 @@ def _shared_out(probabilities: Tensor, by: Tensor, unsought: frozenset[int]) -> 
     shared = probabilities.clone()
     shared[:, group] = probabilities[:, group].sum(dim=1, keepdim=True) * share / share.sum(dim=1, keepdim=True)
     return shared
+
+
+def tempered(probabilities: Tensor, temperature: float) -> Tensor:
+    """Return probabilities at another temperature, p^(1/T) normalised over the classes (dimension 1)."""
+    if temperature == 1.0:
+        return probabilities
+    return (probabilities.clamp(min=1e-7).log() / temperature).softmax(dim=1)
 
 
 def _vote(mean: Tensor, disagreement: Tensor | None, guide: Guide, planes: Sequence[int]) -> tuple[Tensor, Tensor]:

@@ -20,6 +20,7 @@ from napari_semiseg.engine.checks import check
 from napari_semiseg.engine.control import Control, LocalControl, Wish
 from napari_semiseg.engine.device import choose_device, choose_precision, choose_threads, is_small
 from napari_semiseg.engine.events import Event
+from napari_semiseg.engine.judge import judge
 from napari_semiseg.engine.keeper import Keeper, MemoryKeeper
 from napari_semiseg.engine.model import Model
 from napari_semiseg.engine.optimisation import Optimisation
@@ -123,7 +124,7 @@ class _Run:
         self, start: Model | None, pretrained: Pretrained | None, resume: Mapping[str, bytes] | None
     ) -> Iterator[Event]:
         if start is not None and resume is not None:
-            self.model = dataclasses.replace(start, method=self.method)
+            self.model = dataclasses.replace(start, method=self.method, temperature=1.0)
             warm, notices = False, list[str]()
         else:
             warm, notices = self._begin(start, pretrained)
@@ -333,6 +334,10 @@ class _Run:
     def _predict_all(self) -> Iterator[Event]:
         if not self.method.needs_labels:
             return
+        judged = judge(self.model, self.by_id.values(), self.dtype)
+        if judged is not None:
+            yield judged
+            yield self._checkpoint()  # the temperature is part of the model
         for volume in self.volumes:
             yield from predict_to_keeper(self.model, volume, self.keeper, self.control, self.dtype)
 
@@ -356,9 +361,11 @@ def predict_to_keeper(
     writer = keeper.prediction(volume, model.setup.classes, model.has_disagreement)
     complete = False
     total, count = 0.0, 0
+    # Slices that are set aside were not learned from, but what is known of them may guide the others.
+    labels = volume.all_labels()
     try:
         for first, maps in predict_volume(
-            model, volume.image, volume.spacing, dtype, labels=volume.labels, unsought=volume.unsought
+            model, volume.image, volume.spacing, dtype, labels=labels, unsought=volume.unsought
         ):
             writer.write(first, maps)
             total, count = total + float(maps.entropy.sum(dtype=float)), count + maps.entropy.size

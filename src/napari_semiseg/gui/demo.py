@@ -66,7 +66,8 @@ def start_training(panel: Panel, minutes: float) -> None:
     from napari_semiseg.engine.plan import Plan
 
     panel.tabs.setCurrentIndex(1)
-    panel.desk.runs.start(Plan(minutes=minutes))
+    # Every slice is learned from: the reference, not held-out slices, tells how good the result is.
+    panel.desk.runs.start(Plan(minutes=minutes, hold_out=False))
     wait(lambda: panel.desk.training.phase.active, "the training to begin")
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from napari_semiseg.errors import InputError
 from napari_semiseg.gui.problems import told
 from napari_semiseg.gui.slices import TITLES, annotated, next_state, state_after_edit
@@ -44,8 +42,11 @@ class Marks:
         """Change the state of a slice."""
         if self.desk.sheet is None:
             raise InputError(NO_VOLUME)
-        self.desk.sheet.automatic.discard(plane)
+        sheet = self.desk.sheet
+        sheet.automatic.discard(plane)
         self._put(plane, state)
+        if sheet.remembered(plane) is not None:
+            sheet.remember(plane)
         self.desk.slices_changed.emit()
 
     def cycle(self) -> None:
@@ -68,9 +69,7 @@ class Marks:
         for plane in planes:
             before, voxels = sheet.states[plane], sheet.annotation.data[plane]
             after = state_after_edit(before, voxels, self.mode, automatic=plane in sheet.automatic)
-            earlier = sheet.before_accept.get(plane)
-            if earlier is not None and np.array_equal(earlier[0], voxels):
-                after = sheet.before_accept.pop(plane)[1]
+            after = sheet.remembered(plane) or after
             if after is not before:
                 changed = True
                 self._put(plane, after)

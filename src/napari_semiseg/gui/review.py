@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from psygnal import Signal
 
-from napari_semiseg.engine.suggest import Suggestion, rank_planes
+from napari_semiseg.engine.suggest import Suggestion
 from napari_semiseg.errors import InputError
 from napari_semiseg.gui.annotation_layer import set_plane
 from napari_semiseg.gui.problems import told
 from napari_semiseg.session import SliceState, merge, swap_unsaid
+from napari_semiseg.session.summaries import suggestions
 
 if TYPE_CHECKING:
     from napari_semiseg.gui.desk import Desk
@@ -53,19 +54,11 @@ class Review:
         if sheet is None or session is None or sheet.overlays.stored is None:
             raise InputError("There is no prediction of the whole volume yet: train first, or press “Predict now”.")
         stored = sheet.overlays.stored
-        done, spacing = self.desk.marks.annotated(), float(sheet.entry.geometry.spacing[0])
-        names = self.desk.classes.names()
+        done, volume_id = self.desk.marks.annotated(), str(sheet.entry.id)
 
         def rank() -> list[Suggestion]:
-            return rank_planes(
-                stored.labels,
-                stored.entropy,
-                annotated=done,
-                spacing=spacing,
-                disagreement=stored.disagreement,
-                class_names=names,
-                count=1,
-            )
+            ranked, _ = suggestions(session, volume_id, annotated=done, prediction=stored, count=1)
+            return ranked
 
         def arrived(found: list[Suggestion]) -> None:
             if self.desk.sheet is not sheet:
@@ -99,13 +92,30 @@ class Review:
             raise InputError("There is no prediction to accept yet: press Train first.")
         plane = sheet.plane
         predicted = np.asarray(sheet.overlays.stacks["labels"][plane])
-        before = sheet.annotation.data[plane].copy(), sheet.states[plane]
-        changed = set_plane(sheet.annotation, plane, accepted(before[0], predicted, overwrite=overwrite))
-        self.desk.keeper.look()
-        if before[1] is not SliceState.REVIEWED:
-            self.desk.marks.set(plane, SliceState.COMPLETE)
-        sheet.before_accept[plane] = before
+        after = accepted(sheet.annotation.data[plane], predicted, overwrite=overwrite)
+        reviewed = sheet.states[plane] is SliceState.REVIEWED
+        changed = self.put(plane, after, SliceState.REVIEWED if reviewed else SliceState.COMPLETE)
         self.desk.tell(f"Slice {plane}: {changed} voxels were taken over from the prediction; Ctrl-Z takes them back.")
+        return changed
+
+    def put(self, plane: int, after: NDArray[np.uint8], state: SliceState) -> int:
+        """Write a plane as one undo step, which also brings back its state, and return how many voxels changed.
+
+        Parameters
+        ----------
+        plane : int
+        after : ndarray of uint8, shape (rows, columns)
+            Layer values.
+        state : SliceState
+            What the slice is now.
+        """
+        sheet = self.desk.sheet
+        assert sheet is not None
+        sheet.remember(plane)
+        changed = set_plane(sheet.annotation, plane, after)
+        self.desk.keeper.look()
+        self.desk.marks.set(plane, state)
+        sheet.remember(plane)
         return changed
 
     def _on_preview(self, volume_id: str, plane: int) -> None:

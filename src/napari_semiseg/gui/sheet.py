@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,8 +66,7 @@ class Sheet:
         self.states = list(states)
         self.automatic: set[int] = set()
         """Planes whose state was set by painting on them."""
-        self.before_accept: dict[int, tuple[NDArray[np.uint8], SliceState]] = {}
-        """Voxels and state of planes before a prediction was accepted: undoing the voxels brings the state back."""
+        self._known: dict[tuple[int, bytes], SliceState] = {}
         if image is None:
             assert entry.volume is not None
             image = Image(entry.volume.data, **image_attributes(entry.volume, axis=entry.axis, replaced=entry.replaced))
@@ -91,6 +91,17 @@ class Sheet:
         """Planes, rows, columns."""
         planes, rows, columns = self.annotation.data.shape
         return planes, rows, columns
+
+    def remember(self, plane: int) -> None:
+        """Note that a plane, painted as it is now, has the state that it has now: undo and redo bring both back."""
+        self._known[plane, self._fingerprint(plane)] = self.states[plane]
+
+    def remembered(self, plane: int) -> SliceState | None:
+        """Return the state that belongs to a plane as it is painted now, None where nothing was noted."""
+        return self._known.get((plane, self._fingerprint(plane))) if self._known else None
+
+    def _fingerprint(self, plane: int) -> bytes:
+        return hashlib.blake2b(self.annotation.data[plane].tobytes(), digest_size=8).digest()
 
     def owns(self, layer: Layer) -> bool:
         """Return whether a layer is one of this sheet's."""

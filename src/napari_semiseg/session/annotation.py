@@ -47,6 +47,10 @@ class Annotation:
         One per plane.
     revisions : list of int
         How often each plane was changed.
+    held_out : set of int
+        Planes that are set aside to judge models by.
+    decided : dict of int to bool
+        Those of which the annotator said whether they are set aside; of the others the program decides.
     healed : list of int
         Planes that were found painted without a state, since a crash came between the two: they are scribbled now.
     """
@@ -57,6 +61,8 @@ class Annotation:
         self.said = np.full(shape, UNSAID, np.uint8)
         self.states = [SliceState.UNLABELLED] * shape[0]
         self.revisions = [0] * shape[0]
+        self.held_out: set[int] = set()
+        self.decided: dict[int, bool] = {}
         self.healed: list[int] = []
         self._dirty: set[int] = set()
         self._states_dirty = False
@@ -105,6 +111,10 @@ class Annotation:
                     raise ValueError(f"plane {plane}")
                 annotation.states[plane] = SliceState(entry["state"])
                 annotation.revisions[plane] = int(entry["revision"])
+                if entry.get("held_out"):
+                    annotation.held_out.add(plane)
+                if entry.get("decided"):
+                    annotation.decided[plane] = bool(entry.get("held_out"))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"{folder / 'slices.json'} is damaged ({error}); restore it from a backup.") from None
         for plane in np.flatnonzero((annotation.said != UNSAID).any(axis=(1, 2))).tolist():
@@ -139,6 +149,22 @@ class Annotation:
                 self.states[plane] = state
                 self.revisions[plane] += 1
                 self._states_dirty = True
+
+    def hold_out(self, plane: int, held: bool, *, decided: bool = True) -> None:
+        """Set a plane aside to judge models by, or have it learned from.
+
+        Parameters
+        ----------
+        plane : int
+        held : bool
+        decided : bool
+            Whether the annotator says so; the program then leaves it as it is.
+        """
+        with self._lock:
+            (self.held_out.add if held else self.held_out.discard)(plane)
+            if decided:
+                self.decided[plane] = held
+            self._states_dirty = True
 
     @property
     def is_dirty(self) -> bool:
@@ -222,9 +248,12 @@ class Annotation:
         return hashlib.blake2b(self.resolved(plane).tobytes(), digest_size=8).hexdigest()
 
     def _record(self) -> dict[str, Any]:
-        touched = {
+        touched: dict[str, dict[str, Any]] = {
             str(plane): {"state": str(state), "revision": revision}
             for plane, (state, revision) in enumerate(zip(self.states, self.revisions, strict=True))
             if revision or state != SliceState.UNLABELLED
         }
+        for plane in self.held_out | set(self.decided):
+            entry = touched.setdefault(str(plane), {"state": str(self.states[plane]), "revision": 0})
+            entry |= {"held_out": plane in self.held_out, "decided": plane in self.decided}
         return {"slices": touched}

@@ -23,7 +23,7 @@ def beginnings(rounds: Sequence[Round], plan: Plan) -> tuple[int | None, str | N
     Parameters
     ----------
     rounds : sequence of Round
-        The oldest first.
+        In the order in which they count, the oldest first.
     plan : Plan
 
     Returns
@@ -49,7 +49,7 @@ def beginnings(rounds: Sequence[Round], plan: Plan) -> tuple[int | None, str | N
         return (None if segmenting is None else segmenting.number), None
     if plan.method == pretraining.config.get("plan", {}).get("method"):
         return pretraining.number, None
-    newer = segmenting is not None and segmenting.number > pretraining.number
+    newer = segmenting is not None and trained.index(segmenting) > trained.index(pretraining)
     return (segmenting.number if segmenting is not None and newer else None), str(pretraining.number)
 
 

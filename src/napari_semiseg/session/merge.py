@@ -43,6 +43,40 @@ def accepted(said: np.ndarray, predicted: np.ndarray, *, overwrite: bool = False
     return proposal if overwrite else np.where(said == UNSAID, proposal, said)
 
 
+def accepted_piece(
+    said: np.ndarray, predicted: np.ndarray, piece: np.ndarray, *, complete: bool, overwrite: bool = False
+) -> np.ndarray:
+    """Return what a plane says after the prediction was accepted in a part of it.
+
+    Parameters
+    ----------
+    said, predicted : ndarray of uint8, shape (rows, columns)
+        As in `accepted`.
+    piece : ndarray of bool, same shape
+    complete : bool
+        Whether unpainted voxels of the plane are background. Predicted background stays unpainted then, and becomes a
+        background stroke elsewhere, for it would say nothing otherwise.
+    overwrite : bool
+        Replace what was painted too.
+    """
+    taken = np.where(predicted == 0, UNSAID if complete else 0, predicted).astype(np.uint8)
+    return np.where(piece & (overwrite | (said == UNSAID)), taken, said).astype(np.uint8)
+
+
+def rejected_piece(
+    said: np.ndarray, predicted: np.ndarray, piece: np.ndarray, *, overwrite: bool = False
+) -> np.ndarray:
+    """Return what a plane says after the prediction was rejected in a part of it: background where it saw a class.
+
+    Parameters
+    ----------
+    said, predicted, piece, overwrite
+        As in `accepted_piece`.
+    """
+    refused = piece & (predicted != 0) & (overwrite | (said == UNSAID))
+    return np.where(refused, 0, said).astype(np.uint8)
+
+
 def known(predicted: np.ndarray, class_ids: Iterable[int]) -> np.ndarray:
     """Return a prediction in which classes that were removed since are background.
 

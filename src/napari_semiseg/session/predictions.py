@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import zarr
 
+from napari_semiseg.engine.slice_facts import SliceFacts
 from napari_semiseg.session.storage import storing
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ class StoredPrediction:
         255 ≙ 1.
     class_ids : tuple of int
         Class id of each row of the probabilities.
+    measured : SliceFacts or None
+        What was measured of each plane when it was predicted.
     """
 
     labels: Any
@@ -39,6 +42,11 @@ class StoredPrediction:
     disagreement: Any
     probabilities: Any
     class_ids: tuple[int, ...]
+    measured: SliceFacts | None = None
+
+    def facts(self) -> SliceFacts:
+        """Return how unsure each plane is; that of older predictions is measured now, in a second or two."""
+        return self.measured or SliceFacts.of(self.labels, self.entropy, self.disagreement)
 
     @classmethod
     def open(cls, path: Path) -> StoredPrediction | None:
@@ -56,6 +64,7 @@ class StoredPrediction:
                 group.get("disagreement"),
                 group["probabilities"],
                 tuple(int(i) for i in group.attrs["class_ids"]),  # type: ignore[union-attr, arg-type]
+                SliceFacts.from_json(group.attrs["slices"]) if "slices" in group.attrs else None,
             )
         except (KeyError, ValueError, OSError, TypeError, zarr.errors.BaseZarrError):
             return None
@@ -83,6 +92,7 @@ class StoringWriter:
             self._remove("partial")  # of a run that was killed
             group = zarr.create_group(self.beside)
             group.attrs["class_ids"] = list(class_ids)
+            self._group, self._facts = group, list[SliceFacts]()
             kinds = ["labels", "entropy", *(["disagreement"] if disagreement else [])]
             chunks = (1, *shape[1:])
             self.arrays = {kind: group.create_array(kind, shape=shape, chunks=chunks, dtype="uint8") for kind in kinds}
@@ -104,6 +114,7 @@ class StoringWriter:
             if "disagreement" in self.arrays and maps.disagreement is not None:
                 self.arrays["disagreement"][planes] = maps.disagreement
             self.arrays["probabilities"][:, planes] = maps.probabilities
+        self._facts.append(SliceFacts.of(maps.labels, maps.entropy, maps.disagreement))
 
     def close(self, *, complete: bool) -> None:
         """Publish the prediction if it is complete, else discard it."""
@@ -111,6 +122,7 @@ class StoringWriter:
             shutil.rmtree(self.beside, ignore_errors=True)
             return
         with storing(self.path):
+            self._group.attrs["slices"] = SliceFacts.join(self._facts).to_json()
             if self.path.exists():
                 self.path.rename(self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex[:8]}.old"))
             self.beside.rename(self.path)

@@ -108,6 +108,15 @@ class Round:
             return True  # whoever loads it will tell what is wrong with it
 
     @property
+    def sources(self) -> str:
+        """Whose predictions the disagreement map of this round compares, in words."""
+        try:
+            guided = bool(read_json(self.path / "model.json")["settings"].get("guidance"))
+        except (InputError, KeyError, TypeError, AttributeError):
+            return "two predictions"
+        return "network and random walk" if guided else "two networks"
+
+    @property
     def status(self) -> str:
         """``running``, ``finished``, ``stopped`` or ``failed``."""
         match self.last_event():

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from napari_semiseg.data.volumes import TrainingVolume
 from napari_semiseg.engine import events
@@ -22,7 +22,10 @@ from napari_semiseg.session.session import Session
 from napari_semiseg.session.storage import write_bytes, write_files, write_json
 
 if TYPE_CHECKING:
+    import torch
+
     from napari_semiseg.engine.keeper import PredictionWriter
+    from napari_semiseg.engine.model import Model
     from napari_semiseg.engine.predict import Maps
     from napari_semiseg.engine.pretraining import Pretrained
 
@@ -130,8 +133,9 @@ def _train(session: Session, round_: Round, control: Control, threads: int) -> I
     plan = Plan.model_validate(config["plan"])
     plan = plan.model_copy(update={"threads": plan.threads or threads})
     earlier = _earlier(session, config.get("continues"))
-    volumes, class_ids = session.training_volumes(since=earlier)
+    volumes, class_ids = session.training_volumes(since=earlier, round_=round_)
     yield from _warnings(session)
+    yield from _flattered(volumes)
     resume = round_.state_files() if round_.has_model else None
     start = Model.load(round_.path) if resume else Model.load(earlier.path) if earlier is not None else None
     pretrained = None if resume else _pretrained(session, plan, config.get("pretrained"))
@@ -148,10 +152,13 @@ def _train(session: Session, round_: Round, control: Control, threads: int) -> I
         pretrained=pretrained,
         resume=resume,
     ):
-        if isinstance(event, events.Finished):
-            _measure(round_, keeper, event)
-        if isinstance(event, events.PredictionReady):
-            keeper.mean_entropy[event.volume] = event.mean_entropy
+        match event:
+            case events.Finished():
+                _measure(round_, keeper, event)
+            case events.PredictionReady():
+                keeper.mean_entropy[event.volume] = event.mean_entropy
+            case events.Judged():
+                keeper.judged = {"held_out": event.held_out, "calibration": event.calibration}
         yield event
 
 
@@ -171,6 +178,7 @@ def _predict(session: Session, round_: Round, control: Control, threads: int) ->
     device = choose_device(plan.device)
     model = Model.load(round_.path, device)
     keeper = SessionKeeper(round_, model.class_ids)
+    yield from _judge_now(session, round_, model, choose_precision(plan.precision, device))
     for volume_id in session.volumes:
         # One at a time, so that many need no more memory than one.
         volume = session.training_volume(volume_id, class_ids=model.class_ids)
@@ -215,12 +223,41 @@ def _warnings(session: Session) -> Iterator[Event]:
         )
 
 
+def _flattered(volumes: Sequence[TrainingVolume]) -> Iterator[Event]:
+    """Tell of slices that are set aside although an earlier round, which this one continues, learned from them."""
+    planes = sorted(plane for volume in volumes for plane in volume.held_out.keys() - volume.judged)
+    if planes:
+        yield events.Notice(
+            text=f"Held-out slice {', '.join(map(str, planes))} was learned from by an earlier round that this one "
+            "continues, so it does not count in the Dice; train afresh to judge by it.",
+            level="warning",
+        )
+
+
+def _judge_now(session: Session, round_: Round, model: Model, dtype: torch.dtype) -> Iterator[Event]:
+    """Judge the model of a round that was stopped before it could be."""
+    from napari_semiseg.engine.judge import judge_later
+
+    if round_.metrics().get("held_out") or not any(round_.config.get("held_out", {}).values()):
+        return
+    ids = [volume for volume in session.volumes if round_.config["held_out"].get(volume)]
+    # One at a time, so that many need no more memory than one.
+    volumes = (session.training_volume(volume, class_ids=model.class_ids, round_=round_) for volume in ids)
+    judged = judge_later(model, volumes, dtype)
+    if judged is not None:
+        measured = {"held_out": judged.held_out, "calibration": judged.calibration}
+        write_json(round_.path / "metrics.json", {**round_.metrics(), **measured})
+        write_bytes(round_.path / "model.json", model.files()["model.json"])
+        yield judged
+
+
 def _measure(round_: Round, keeper: SessionKeeper, event: events.Finished) -> None:
     content = {
         "reason": event.reason,
         "steps": event.steps,
         "seconds": round(event.seconds, 2),
         "mean_entropy": keeper.mean_entropy,
+        **keeper.judged,
     }
     write_json(round_.path / "metrics.json", content)
 
@@ -232,6 +269,7 @@ class SessionKeeper:
         self.round = round_
         self.class_ids = tuple(class_ids)
         self.mean_entropy: dict[str, float] = {}
+        self.judged: dict[str, Any] = {}
 
     def save(self, files: Mapping[str, bytes]) -> None:
         """Store model and training state together, so that a crash does not leave one newer than the other."""

@@ -19,9 +19,11 @@ from napari_semiseg.session.annotation import Annotation
 from napari_semiseg.session.beginnings import beginnings
 from napari_semiseg.session.classes import changed_classes, free_id, index_of, new_class, with_ids
 from napari_semiseg.session.folder import SessionFolder
+from napari_semiseg.session.holding import judged, settle
 from napari_semiseg.session.images import read_image, record_of
 from napari_semiseg.session.masks import from_mask
 from napari_semiseg.session.predictions import StoredPrediction
+from napari_semiseg.session.restoring import by_recency, restore
 from napari_semiseg.session.rounds import Round, new_round_in, rounds_in
 from napari_semiseg.session.schema import (
     LabelClass,
@@ -320,9 +322,26 @@ class Session(SessionFolder):
         """Return all rounds, the oldest first."""
         return rounds_in(self.path / "rounds")
 
+    def recent_rounds(self) -> list[Round]:
+        """Return all rounds in the order in which they count: a restored one after those that it replaced."""
+        return by_recency(self.path / "rounds", self.rounds())
+
+    def restore_round(self, number: int) -> Round:
+        """Have a round's prediction be the current one and the next training continue it, until that has a model.
+
+        Raises
+        ------
+        InputError
+            If there is no such round, or it has no model that segments.
+        StorageError
+        """
+        found = restore(self.path / "rounds", self.rounds(), number)
+        self.rounds_changed.emit()
+        return found
+
     def latest_round(self, finished: bool = True) -> Round | None:
         """Return the last round; with ``finished`` the last one that has a model which segments."""
-        for found in reversed(self.rounds()):
+        for found in reversed(self.recent_rounds()):
             if not finished or found.segments:
                 return found
         return None
@@ -333,7 +352,7 @@ class Session(SessionFolder):
 
     def latest_prediction(self, volume_id: str) -> StoredPrediction | None:
         """Return the newest prediction of a volume, of whichever round."""
-        for found in reversed(self.rounds()):
+        for found in reversed(self.recent_rounds()):
             prediction = found.prediction(volume_id)
             if prediction is not None:
                 return prediction
@@ -351,12 +370,14 @@ class Session(SessionFolder):
         StorageError
         """
         self.close()
-        continues, pretrained = beginnings(self.rounds(), plan)
+        held_out = settle(self) if plan.hold_out else {}
+        continues, pretrained = beginnings(self.recent_rounds(), plan)
         created = new_round_in(
             self.path / "rounds",
             plan=plan.model_dump(),
             classes=[c.model_dump() for c in self.classes],
             digests=self.digests(),
+            held_out=held_out,
             continues=continues,
             pretrained=pretrained,
         )
@@ -364,7 +385,12 @@ class Session(SessionFolder):
         return created
 
     def training_volume(
-        self, volume_id: str, since: Round | None = None, class_ids: Sequence[int] | None = None
+        self,
+        volume_id: str,
+        since: Round | None = None,
+        class_ids: Sequence[int] | None = None,
+        *,
+        round_: Round | None = None,
     ) -> TrainingVolume:
         """Return what the engine learns from one volume.
 
@@ -375,6 +401,8 @@ class Session(SessionFolder):
             Annotated planes whose labels changed after this round began, or are new since, count as corrected.
         class_ids : sequence of int, optional
             Class id of each class index, those of the session by default; a model may know others.
+        round_ : Round, optional
+            The slices that this round sets aside are.
 
         Raises
         ------
@@ -383,14 +411,26 @@ class Session(SessionFolder):
         """
         before = None if since is None else since.digests.get(volume_id, {})
         annotation = self.annotation(volume_id)
-        return to_training(self.load_volume(volume_id), volume_id, annotation, class_ids or self.class_ids, before)
+        held_out = {} if round_ is None else round_.config.get("held_out", {})
+        honest = {} if round_ is None else judged(self.rounds(), round_)
+        return to_training(
+            self.load_volume(volume_id),
+            volume_id,
+            annotation,
+            class_ids or self.class_ids,
+            before,
+            held_out.get(volume_id, ()),
+            honest.get(volume_id, ()),
+        )
 
-    def training_volumes(self, since: Round | None = None) -> tuple[list[TrainingVolume], tuple[int, ...]]:
+    def training_volumes(
+        self, since: Round | None = None, round_: Round | None = None
+    ) -> tuple[list[TrainingVolume], tuple[int, ...]]:
         """Return what the engine learns from.
 
         Parameters
         ----------
-        since : Round, optional
+        since, round_ : Round, optional
             See `training_volume`.
 
         Returns
@@ -400,7 +440,8 @@ class Session(SessionFolder):
         class_ids : tuple of int
             Class id of each index; the first is 0.
         """
-        return [self.training_volume(volume_id, since) for volume_id in self.volumes], self.class_ids
+        volumes = [self.training_volume(volume_id, since, round_=round_) for volume_id in self.volumes]
+        return volumes, self.class_ids
 
     def digests(self) -> dict[str, dict[str, str]]:
         """Return the fingerprint of every annotated plane, by volume and plane."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -17,6 +17,8 @@ def to_training(
     annotation: Annotation,
     class_ids: Sequence[int],
     before: Mapping[str, str] | None,
+    held_out: Collection[int] = (),
+    judged: Collection[int] = (),
 ) -> TrainingVolume:
     """Turn a volume and its annotation into class indices.
 
@@ -30,6 +32,10 @@ def to_training(
     before : mapping of str to str, or None
         Fingerprints of the planes that were annotated when the last round began: annotated planes that differ from
         them count as corrected. None if there was no round.
+    held_out : collection of int
+        Planes that are not learned from.
+    judged : collection of int
+        Those of them that the model may be judged by.
     """
     table = np.full(256, UNSAID, np.uint8)
     table[list(class_ids)] = np.arange(len(class_ids))
@@ -38,4 +44,15 @@ def to_training(
         if before is None
         else frozenset(p for p in annotation.annotated_planes() if annotation.digest(p) != before.get(str(p)))
     )
-    return TrainingVolume(volume_id, volume.data, volume.geometry.spacing, table[annotation.resolved()], corrected)
+    labels = table[annotation.resolved()]
+    aside = {plane: labels[plane].copy() for plane in sorted(held_out) if (labels[plane] != UNSAID).any()}
+    labels[list(aside)] = UNSAID
+    return TrainingVolume(
+        volume_id,
+        volume.data,
+        volume.geometry.spacing,
+        labels,
+        corrected - set(aside),
+        held_out=aside,
+        judged=frozenset(judged) & frozenset(aside),
+    )
