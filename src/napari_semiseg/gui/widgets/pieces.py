@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from qtpy.QtCore import QEvent, QObject, QSize, Qt
 from qtpy.QtWidgets import (
@@ -16,6 +17,7 @@ from qtpy.QtWidgets import (
     QScrollArea,
     QSizePolicy,
     QSpinBox,
+    QStylePainter,
     QVBoxLayout,
     QWidget,
 )
@@ -77,6 +79,59 @@ def sentence(text: str = "") -> QLabel:
     label.setWordWrap(True)
     label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
     return label
+
+
+class SteadyLabel(QLabel):
+    """A text that changes often, in a room that does not.
+
+    A new text of an ordinary label makes Qt lay out and paint the whole window anew, which takes longer than showing
+    the next slice.
+
+    Parameters
+    ----------
+    lines : int
+        Lines of text that find room; what is longer is cut.
+    quiet : bool
+        Looks like a caption.
+    """
+
+    def __init__(self, *, lines: int = 1, bold: bool = False, quiet: bool = False):
+        super().__init__()
+        self._shown = ""
+        font = self.font()
+        font.setBold(bold)
+        self.setFont(font)
+        if quiet:
+            self.setProperty("role", "caption")
+        self._lines = lines
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+
+    def text(self) -> str:
+        """Return the text."""
+        return self._shown
+
+    def setText(self, text: str | None) -> None:
+        """Show another text."""
+        if text != self._shown:
+            self._shown = text or ""
+            self.setAccessibleName(self._shown)
+            self.update()
+
+    def sizeHint(self) -> QSize:
+        """Return room for the lines, whatever the text."""
+        return QSize(0, self._lines * self.fontMetrics().lineSpacing() + 2)
+
+    def minimumSizeHint(self) -> QSize:
+        """Return room for the lines, whatever the text."""
+        return self.sizeHint()
+
+    def paintEvent(self, event: Any) -> None:
+        """Draw the text."""
+        where = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter | Qt.TextFlag.TextWordWrap
+        painter = QStylePainter(self)
+        painter.drawItemText(
+            self.rect(), int(where), self.palette(), self.isEnabled(), self._shown, self.foregroundRole()
+        )
 
 
 def button(text: str, tooltip: str, pressed: Callable[[], object] | None = None) -> QPushButton:

@@ -8,7 +8,7 @@ from qtpy.QtWidgets import QButtonGroup, QComboBox, QListWidget, QListWidgetItem
 from napari_semiseg.gui.desk import Desk
 from napari_semiseg.gui.marks import NO_VOLUME
 from napari_semiseg.gui.slices import MEANINGS, TITLES, summary
-from napari_semiseg.gui.widgets.pieces import allow, caption, column, heading, row
+from napari_semiseg.gui.widgets.pieces import SteadyLabel, allow, column, heading, row
 from napari_semiseg.session import SliceState
 
 MODES = {
@@ -31,7 +31,7 @@ class SlicePanel(QWidget):
             "fully. With scribbles, mark background with strokes, too."
         )
         self.mode.currentIndexChanged.connect(self._on_mode)
-        self.title = heading("Slice")
+        self.title = SteadyLabel(bold=True)
         self.states: dict[SliceState, QPushButton] = {}
         self.group = QButtonGroup(self)
         for state, text in TITLES.items():
@@ -43,7 +43,7 @@ class SlicePanel(QWidget):
             made.clicked.connect(lambda _=False, state=state: self._on_state(state))
             self.group.addButton(made)
             self.states[state] = made
-        self.meaning = caption()
+        self.meaning = SteadyLabel(lines=2, quiet=True)
         self.count = heading("")
         self.list = QListWidget()
         self.list.setToolTip("Double-click a slice to show it")
