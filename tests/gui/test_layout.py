@@ -34,3 +34,30 @@ def test_content_that_needs_more_room_widens_the_panel(opened):
     area.widget().layout().addWidget(wide)
     hands.wait(lambda: area.verticalScrollBar().isVisible(), 5)
     hands.wait(lambda: area.viewport().width() >= area.widget().width() > wide.minimumWidth(), 5)
+
+
+def test_going_through_slices_lays_nothing_out_anew(opened):
+    from qtpy.QtCore import QEvent, QObject
+    from qtpy.QtWidgets import QApplication
+
+    panel, hands = opened
+    hands.window.resize(1280, 800)
+    laid_out = []
+
+    class Watcher(QObject):
+        def eventFilter(self, watched, event):
+            if event.type() == QEvent.Type.LayoutRequest:
+                laid_out.append(watched)
+            return False
+
+    panel.tabs.setCurrentIndex(0)
+    QApplication.processEvents()
+    watcher = Watcher()
+    panel.installEventFilter(watcher)
+    titles = set()
+    for plane in range(4):
+        panel.desk.viewer.dims.set_current_step(0, plane)
+        QApplication.processEvents()
+        titles.add(panel.label.slices.title.text())
+    assert len(titles) == 4
+    assert laid_out == []

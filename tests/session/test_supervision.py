@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from small_sessions import only, plan, until
@@ -257,6 +258,10 @@ def test_one_core_is_left_to_the_screen(session, supervisor):
     started = until(round_, events.Started)
     assert f"({max(1, cores - 1)} thread" in started.device
     assert os.getpriority(os.PRIO_PROCESS, supervisor.pid) >= 10
+    group = Path(f"/proc/{supervisor.pid}/autogroup")
+    if group.exists():
+        # The worker's own scheduling group yields, too: the priority within it says nothing to the viewer's threads.
+        assert group.read_text().split()[1:] == ["nice", "19"]
     ended(round_)
 
 

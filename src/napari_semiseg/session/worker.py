@@ -92,6 +92,10 @@ def _be_polite() -> None:
     """Yield to the screen: whatever the viewer wants to compute goes first."""
     with contextlib.suppress(OSError, AttributeError):
         os.nice(19)
+    # A process that began a session of its own is in a scheduling group of its own, and between groups Linux shares
+    # the cores by the groups' priority: without this the worker gets as much as all threads of the viewer together.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text("19")
     with contextlib.suppress(OSError, AttributeError):
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
