@@ -61,7 +61,7 @@ def test_the_key_steps_through_all_states():
     for _ in range(4):
         state = next_state(state)
         seen.append(state)
-    assert set(seen) == set(SliceState)
+    assert set(seen) == set(SliceState) - {SliceState.PROPOSED}
     assert state is SliceState.UNLABELLED
 
 
@@ -69,6 +69,15 @@ def test_summary_counts():
     states = [SliceState.COMPLETE, SliceState.UNLABELLED, SliceState.SCRIBBLED]
     assert annotated(states) == [0, 2]
     assert summary(states) == "2 of 3 slices annotated (1 by scribbles)"
+    assert summary([*states, SliceState.PROPOSED]) == "2 of 4 slices annotated (1 by scribbles), 1 proposed"
+
+
+def test_a_proposal_counts_once_it_is_painted_on_or_confirmed():
+    proposed = SliceState.PROPOSED
+    assert annotated([proposed]) == []
+    assert next_state(proposed) is SliceState.COMPLETE
+    assert state_after_edit(proposed, PAINTED, SliceState.SCRIBBLED, automatic=False) is SliceState.SCRIBBLED
+    assert state_after_edit(proposed, EMPTY, SliceState.COMPLETE, automatic=False) is SliceState.UNLABELLED
 
 
 def test_accepting_never_replaces_paint_unless_asked():

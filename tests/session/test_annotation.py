@@ -227,3 +227,35 @@ def test_a_killed_writer_leaves_each_plane_old_or_new(tmp_path):
         for plane in again.said:
             assert len(np.unique(plane)) == 1
         json.loads((tmp_path / "v" / "slices.json").read_text())
+
+
+def test_a_proposal_is_kept_but_says_nothing_until_it_is_confirmed(tmp_path):
+    annotation = Annotation.create(tmp_path / "v", SHAPE)
+    annotation.set_plane(2, np.full(SHAPE[1:], 3, np.uint8))
+    annotation.set_state(2, SliceState.PROPOSED)
+    annotation.flush()
+    again = Annotation.open(tmp_path / "v", SHAPE)
+    assert (again.said[2] == 3).all()
+    assert (again.resolved() == 255).all()
+    assert again.annotated_planes() == []
+    again.set_state(2, SliceState.COMPLETE)
+    assert (again.resolved(2) == 3).all()
+
+
+def test_a_proposal_that_a_crash_interrupts_does_not_count_as_scribbles(tmp_path, monkeypatch):
+    annotation = Annotation.create(tmp_path / "v", SHAPE)
+    annotation.set_plane(2, np.full(SHAPE[1:], 3, np.uint8))
+    annotation.set_state(2, SliceState.PROPOSED)
+    annotation.set_plane(4, np.full(SHAPE[1:], 3, np.uint8))
+    annotation.set_state(4, SliceState.COMPLETE)
+
+    def crash(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(annotation, "_record", crash)  # after the voxels, before the states
+    with pytest.raises(KeyboardInterrupt):
+        annotation.flush()
+    again = Annotation.open(tmp_path / "v", SHAPE)
+    assert (again.said[2] == 3).all()
+    assert again.states[2] == SliceState.PROPOSED
+    assert again.healed == [4], "a plane without its state counts as scribbled, as ever"

@@ -11,9 +11,11 @@ import numpy as np
 from napari_semiseg.data.volumes import UNSAID, TrainingVolume
 from napari_semiseg.engine.auto import choose_method
 from napari_semiseg.session import SliceState
+from napari_semiseg.session.annotation import SILENT
 
 _SAID = {
     SliceState.UNLABELLED: (UNSAID,) * 4,
+    SliceState.PROPOSED: (UNSAID,) * 4,
     SliceState.SCRIBBLED: (0, UNSAID, UNSAID, UNSAID),
     SliceState.COMPLETE: (0,) * 4,
     SliceState.REVIEWED: (0,) * 4,
@@ -30,7 +32,7 @@ def auto_sentence(states: Sequence[Sequence[SliceState]], classes: int, *, small
 
     The choice looks only at which share of each slice is labelled, so miniatures of the volumes suffice.
     """
-    if not any(state is not SliceState.UNLABELLED for volume in states for state in volume):
+    if not any(state not in SILENT for volume in states for state in volume):
         return "Picks the method by what is annotated and by this machine."
     volumes = [
         TrainingVolume(

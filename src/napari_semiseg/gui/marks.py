@@ -8,6 +8,7 @@ from napari_semiseg.errors import InputError
 from napari_semiseg.gui.problems import told
 from napari_semiseg.gui.slices import TITLES, annotated, next_state, state_after_edit
 from napari_semiseg.session import SliceState
+from napari_semiseg.session.annotation import SILENT
 
 if TYPE_CHECKING:
     from napari_semiseg.gui.desk import Desk
@@ -73,6 +74,6 @@ class Marks:
             if after is not before:
                 changed = True
                 self._put(plane, after)
-                (sheet.automatic.add if before is SliceState.UNLABELLED else sheet.automatic.discard)(plane)
+                (sheet.automatic.add if before in SILENT else sheet.automatic.discard)(plane)
         if changed:
             self.desk.slices_changed.emit()

@@ -92,6 +92,8 @@ class Review:
             raise InputError("There is no prediction to accept yet: press Train first.")
         plane = sheet.plane
         predicted = np.asarray(sheet.overlays.stacks["labels"][plane])
+        # A proposal is no paint of the annotator's.
+        overwrite = overwrite or sheet.states[plane] is SliceState.PROPOSED
         after = accepted(sheet.annotation.data[plane], predicted, overwrite=overwrite)
         reviewed = sheet.states[plane] is SliceState.REVIEWED
         changed = self.put(plane, after, SliceState.REVIEWED if reviewed else SliceState.COMPLETE)

@@ -17,6 +17,8 @@ from napari_semiseg.session.storage import storing
 from napari_semiseg.session.versions import SLICES
 
 UNSAID = 255
+SILENT = (SliceState.UNLABELLED, SliceState.PROPOSED)
+"""States of planes that say nothing."""
 
 
 def swap_unsaid(array: np.ndarray) -> np.ndarray:
@@ -189,6 +191,9 @@ class Annotation:
         with self._lock:
             planes = sorted(self._dirty)
             content = {plane: self.said[plane].copy() for plane in planes}
+            proposed = [plane for plane in planes if self.states[plane] == SliceState.PROPOSED]
+        if proposed:
+            self._announce(proposed)
         if planes:
             with storing(self.folder / "annotation.zarr"):
                 stored = self._stored()
@@ -208,6 +213,15 @@ class Annotation:
                 raise
         return planes
 
+    def _announce(self, planes: list[int]) -> None:
+        """Store the state of proposed planes before their voxels: a crash in between must not make them count."""
+        place = self.folder / "slices.json"
+        record = SLICES.read(place) if place.exists() else {"slices": {}}
+        for plane in planes:
+            entry = {"state": str(SliceState.PROPOSED), "revision": self.revisions[plane]}
+            record["slices"][str(plane)] = {**record["slices"].get(str(plane), {}), **entry}
+        SLICES.write(place, {"slices": record["slices"]})
+
     def _stored(self) -> zarr.Array:
         place = self.folder / "annotation.zarr"
         try:
@@ -222,7 +236,7 @@ class Annotation:
     def resolved(self, planes: slice | int = slice(None)) -> np.ndarray:
         """Return what is said: unpainted voxels of complete and reviewed planes are background.
 
-        Unlabelled planes say nothing, whatever is painted there.
+        Unlabelled and proposed planes say nothing, whatever is painted there.
 
         Returns
         -------
@@ -233,7 +247,7 @@ class Annotation:
         result = self.said[list(chosen)]
         for index, plane in enumerate(chosen):
             state = self.states[plane]
-            if state == SliceState.UNLABELLED:
+            if state in SILENT:
                 result[index] = UNSAID
             elif state in (SliceState.COMPLETE, SliceState.REVIEWED):
                 result[index][result[index] == UNSAID] = 0
@@ -241,7 +255,7 @@ class Annotation:
 
     def annotated_planes(self) -> list[int]:
         """Return the planes that say something."""
-        return [plane for plane, state in enumerate(self.states) if state != SliceState.UNLABELLED]
+        return [plane for plane, state in enumerate(self.states) if state not in SILENT]
 
     def digest(self, plane: int) -> str:
         """Return a short fingerprint of what a plane says, the same for the same content."""

@@ -171,7 +171,7 @@ def accept_prediction(session: Session, volume: str, plane: int, *, overwrite: b
     volume : str
     plane : int
     overwrite : bool
-        Replace what was painted too; by default painted voxels stay.
+        Replace what was painted too; by default painted voxels stay, but not those of a mere proposal.
 
     Returns
     -------
@@ -192,6 +192,7 @@ def accept_prediction(session: Session, volume: str, plane: int, *, overwrite: b
         raise InputError(f"The volume {session.volumes[volume].name} has no prediction yet; train first.")
     annotation = session.annotation(volume)
     before = annotation.said[plane].copy()
+    overwrite = overwrite or annotation.states[plane] == SliceState.PROPOSED
     after = accepted(before, known(found.labels[plane], session.class_ids), overwrite=overwrite)
     annotation.set_plane(plane, after)
     if annotation.states[plane] != SliceState.REVIEWED:

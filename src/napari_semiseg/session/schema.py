@@ -25,9 +25,14 @@ COLOURS = (
 
 
 class SliceState(StrEnum):
-    """What the annotator says about a whole plane."""
+    """What the annotator says about a whole plane.
+
+    What is painted on a proposed plane came from a tool (interpolation, copying) and says nothing until the annotator
+    paints on it or confirms it.
+    """
 
     UNLABELLED = "unlabelled"
+    PROPOSED = "proposed"
     SCRIBBLED = "scribbled"
     COMPLETE = "complete"
     REVIEWED = "reviewed"

@@ -110,8 +110,8 @@ def _version_of(content: Any) -> int | None:
 SESSION = Schema()
 """``session.json``."""
 
-SLICES = Schema()
-"""``volumes/<id>/slices.json``."""
+SLICES = Schema((dict,))
+"""``volumes/<id>/slices.json``; version 2 knows the state "proposed", which older programs cannot read."""
 
 ROUND = Schema()
 """``rounds/N/config.json``."""

@@ -7,7 +7,7 @@ from qtpy.QtWidgets import QButtonGroup, QComboBox, QListWidget, QListWidgetItem
 
 from napari_semiseg.gui.desk import Desk
 from napari_semiseg.gui.marks import NO_VOLUME
-from napari_semiseg.gui.slices import MEANINGS, TITLES, summary
+from napari_semiseg.gui.slices import CHOICES, MEANINGS, TITLES, summary
 from napari_semiseg.gui.widgets.pieces import SteadyLabel, allow, column, heading, row
 from napari_semiseg.session import SliceState
 
@@ -34,8 +34,8 @@ class SlicePanel(QWidget):
         self.title = SteadyLabel(bold=True)
         self.states: dict[SliceState, QPushButton] = {}
         self.group = QButtonGroup(self)
-        for state, text in TITLES.items():
-            made = QPushButton(text)
+        for state in CHOICES:
+            made = QPushButton(TITLES[state])
             made.setCheckable(True)
             made.setMinimumWidth(60)
             made.setStyleSheet("padding: 4px 0px;")
@@ -84,8 +84,12 @@ class SlicePanel(QWidget):
             self.title.setText("This slice")
             self.meaning.setText("")
             return
-        self.title.setText(f"Slice {self.desk.sheet.plane}")
-        self.states[state].setChecked(True)
+        proposed = state is SliceState.PROPOSED
+        self.title.setText(f"Slice {self.desk.sheet.plane}{': proposed' if proposed else ''}")
+        # None of the buttons is what a proposed slice is, and an exclusive group cannot have none pressed.
+        self.group.setExclusive(not proposed)
+        for choice, made in self.states.items():
+            made.setChecked(choice is state)
         self.meaning.setText(MEANINGS[state])
 
     def _on_mode(self, index: int) -> None:
