@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,13 +82,23 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on another device."""
-        moved = {
-            entry.name: value.to(device, non_blocking=True)
+        return self._changed(lambda value: value.to(device, non_blocking=True))
+
+    def only(self, chosen: Tensor) -> Batch:
+        """Return the samples at some indices, int64 of shape (n,), in ascending order."""
+        return dataclasses.replace(
+            self._changed(lambda value: value[chosen]), labelled=int((chosen < self.labelled).sum())
+        )
+
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """Return the batch with every tensor changed in the same way."""
+        changed = {
+            entry.name: change(value)
             for entry in dataclasses.fields(self)
             if isinstance(value := getattr(self, entry.name), Tensor)
         }
-        extras = {name: value.to(device, non_blocking=True) for name, value in self.extras.items()}
-        return dataclasses.replace(self, **moved, extras=extras)  # type: ignore[arg-type]
+        extras = {name: change(value) for name, value in self.extras.items()}
+        return dataclasses.replace(self, **changed, extras=extras)  # type: ignore[arg-type]
 
 
 class PlaneSampler:

@@ -8,15 +8,34 @@ from importlib.metadata import entry_points
 from napari_semiseg.errors import InputError
 from napari_semiseg.methods.base import Method, Rate, Setup
 from napari_semiseg.methods.bcll import BoundaryContrast
+from napari_semiseg.methods.cct import CrossConsistency
+from napari_semiseg.methods.cps import CrossPseudoSupervision
 from napari_semiseg.methods.cross_teaching import CrossTeaching
+from napari_semiseg.methods.dct import TurnConsistency
+from napari_semiseg.methods.ict import InterpolationConsistency
 from napari_semiseg.methods.lrc import RegionPreTraining
 from napari_semiseg.methods.mcsc import PatchContrast
 from napari_semiseg.methods.mcscv2 import CertaintyContrast
+from napari_semiseg.methods.mean_teacher import MeanTeacher
 from napari_semiseg.methods.supervised import Supervised
+from napari_semiseg.methods.uamt import UncertaintyAwareTeacher
 
 __all__ = ["Method", "Rate", "Setup", "get", "names"]
 
-_OWN = (Supervised, CrossTeaching, BoundaryContrast, PatchContrast, CertaintyContrast, RegionPreTraining)
+_OWN = (
+    Supervised,
+    MeanTeacher,
+    UncertaintyAwareTeacher,
+    InterpolationConsistency,
+    TurnConsistency,
+    CrossConsistency,
+    CrossPseudoSupervision,
+    CrossTeaching,
+    BoundaryContrast,
+    PatchContrast,
+    CertaintyContrast,
+    RegionPreTraining,
+)
 
 
 @cache

@@ -2,7 +2,7 @@
 
 A method adds the certainty-guided contrast by one module in its ``ModuleDict``::
 
-    built["contrast"] = CertaintyGuided(channels_of({"student": built["student"]}), setup.classes, **SMALL)
+    built["contrast"] = contrast_of({"student": built["student"]}, setup)
     ...
     guides = {"student": teacher_logits}
     losses["contrast"] = weight * networks["contrast"]({"student": output}, guides, batch, progress)
@@ -23,6 +23,7 @@ from torch.nn import functional
 from napari_semiseg.data.sampling import Batch
 from napari_semiseg.losses import certainty_contrast as cc
 from napari_semiseg.methods import terms
+from napari_semiseg.methods.base import Setup
 from napari_semiseg.networks import Network, NetworkOutput
 
 SCALES = {1: "full", 4: "1/4", 8: "1/8"}
@@ -203,6 +204,12 @@ class CertaintyGuided(nn.Module):
         """Forget all negatives, for instance after a warm start."""
         for bank in self.banks.values():
             cast(cc.NegativeBank, bank).clear()
+
+
+def contrast_of(networks: Mapping[str, nn.Module] | nn.ModuleDict, setup: Setup) -> CertaintyGuided:
+    """Return the certainty-guided contrast of networks with the paper's options, smaller where no GPU helps."""
+    options: dict[str, Any] = {**SMALL, "bank_dtype": torch.float16} if setup.small else {}
+    return CertaintyGuided(channels_of(networks), setup.classes, **options)
 
 
 def _pixels(probabilities: Tensor, size: Sequence[int], places: Tensor, truth: Tensor) -> cc.Pixels:

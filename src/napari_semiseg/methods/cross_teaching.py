@@ -16,7 +16,7 @@ from napari_semiseg.networks import NetworkOutput
 
 
 class CrossTeaching(Method):
-    """U-Net16 and CS-Unet; each one's hard prediction is the other's pseudo-label on unlabelled pixels."""
+    """U-Net16 and a Transformer; each one's hard prediction is the other's pseudo-label on unlabelled pixels."""
 
     name: ClassVar[str] = "cross_teaching"
     title: ClassVar[str] = "Cross teaching (CNN and Transformer)"
@@ -25,7 +25,13 @@ class CrossTeaching(Method):
     )
     uses_unlabelled: ClassVar[bool] = True
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "paper": {"augmentation": "turns", "labelled_batch": 8, "unlabelled_batch": 8, "predict_with": "cnn"},
+        "paper": {
+            "augmentation": "turns",
+            "transformer": "swin_unet",
+            "labelled_batch": 8,
+            "unlabelled_batch": 8,
+            "predict_with": "cnn",
+        },
         "product": {},
         "product-small": {
             "crop": 128,
@@ -42,7 +48,12 @@ class CrossTeaching(Method):
 
     cnn_rate: float = Field(5e-4, gt=0, le=1, description="Highest learning rate of the CNN")
     transformer_rate: float = Field(1e-4, gt=0, le=1, description="Highest learning rate of the Transformer")
-    transformer_width: int = Field(96, ge=12, le=192, multiple_of=12, description="Channels of the first CS-Unet stage")
+    transformer: Literal["cs_unet", "swin_unet"] = Field(
+        "cs_unet", description="The Transformer: CS-Unet learns from few images, Swin-Unet is the papers'"
+    )
+    transformer_width: int = Field(
+        96, ge=12, le=192, multiple_of=12, description="Channels of the Transformer's first stage"
+    )
     consistency: float = Field(0.1, ge=0, le=10, description="Final weight of the mutual pseudo-supervision")
     predict_with: Literal["mean", "cnn", "transformer"] = Field("mean", description="Whose prediction is shown")
 
@@ -51,7 +62,9 @@ class CrossTeaching(Method):
         return nn.ModuleDict(
             {
                 "cnn": nets.build("unet16", setup.channels, setup.classes),
-                "transformer": nets.build("cs_unet", setup.channels, setup.classes, embed_dim=self.transformer_width),
+                "transformer": nets.build(
+                    self.transformer, setup.channels, setup.classes, embed_dim=self.transformer_width
+                ),
             }
         )
 
@@ -69,9 +82,9 @@ class CrossTeaching(Method):
         }
         weight = terms.consistency_weight(self.consistency, progress)
         if weight > 0 and batch.unsaid.any():
-            by_transformer, by_cnn = (terms.pseudo_label(n.logits, batch) for n in (transformer, cnn))
-            losses["CNN from Transformer"] = weight * terms.pseudo_supervised(cnn.logits, by_transformer, batch)
-            losses["Transformer from CNN"] = weight * terms.pseudo_supervised(transformer.logits, by_cnn, batch)
+            taught, teaching = terms.mutual(cnn.logits, transformer.logits, batch)
+            losses["CNN from Transformer"] = weight * taught
+            losses["Transformer from CNN"] = weight * teaching
         return losses
 
     def predictors(self, networks: nn.ModuleDict, image: Tensor) -> list[Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, ClassVar, cast
@@ -23,7 +22,9 @@ from napari_semiseg.errors import InputError
 from napari_semiseg.losses import local_region_contrast as lrc
 from napari_semiseg.losses.schedules import ema_decay
 from napari_semiseg.methods.base import Method, Rate, Setup
+from napari_semiseg.methods.base import Method, Rate, Setup
 from napari_semiseg.methods.preparation import Preparation, Progress, Targets
+from napari_semiseg.methods.teacher import follow, teacher_of
 from napari_semiseg.networks.unet import UNet
 from napari_semiseg.regions.superpixels import felzenszwalb_plane
 
@@ -92,7 +93,7 @@ class RegionPreTraining(Method):
         unet = cast(UNet, nets.build("unet16", setup.channels, _FEATURES))
         width = unet.bottleneck_channels
         projector = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, _EMBEDDING))
-        keys = copy.deepcopy(nn.ModuleDict({"unet": unet, "projector": projector})).requires_grad_(False)
+        keys = cast(nn.ModuleDict, teacher_of(nn.ModuleDict({"unet": unet, "projector": projector})))
         followed = cast(UNet, keys["unet"])
         del followed.decoder, followed.head  # only its encoder is asked
         queue = lrc.KeyQueue(_EMBEDDING, self.queue)
@@ -169,14 +170,8 @@ class RegionPreTraining(Method):
 
     def after_step(self, networks: nn.ModuleDict, step: int) -> None:
         """Let the encoder of the keys follow."""
-        decay = ema_decay(step, self.momentum)
         for key in ("unet", "projector"):
-            ahead = networks[key].state_dict()
-            for name, value in networks["follower"][key].state_dict().items():  # type: ignore[index]
-                if value.is_floating_point() and not name.rpartition(".")[2].startswith("running"):
-                    value.lerp_(ahead[name].to(value.dtype), 1.0 - decay)
-                else:
-                    value.copy_(ahead[name])
+            follow(cast(nn.ModuleDict, networks["follower"])[key], networks[key], ema_decay(step, self.momentum))
 
     def after_warm_start(self, networks: nn.ModuleDict) -> None:
         """Flush the queue and put the encoder of the keys where the other one is."""

@@ -27,7 +27,13 @@ class PatchContrast(CrossTeaching):
         "Two networks teach each other, and features of the same structure are drawn together across patches."
     )
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "paper": {"augmentation": "turns", "labelled_batch": 2, "unlabelled_batch": 2, "predict_with": "cnn"},
+        "paper": {
+            "augmentation": "turns",
+            "transformer": "swin_unet",
+            "labelled_batch": 2,
+            "unlabelled_batch": 2,
+            "predict_with": "cnn",
+        },
         "product": {"scales": (4, 8)},
         "product-small": {**CrossTeaching.presets["product-small"], "scales": (4,), "tile_scale": 0.5},
     }

@@ -25,7 +25,7 @@ class CertaintyContrast(CrossTeaching):
         "Two networks teach each other, and features of the same structure are drawn together where they are certain."
     )
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "paper": {"augmentation": "turns", "labelled_batch": 12, "unlabelled_batch": 12},
+        "paper": {"augmentation": "turns", "transformer": "swin_unet", "labelled_batch": 12, "unlabelled_batch": 12},
         "product": {"scales": (4, 8)},
         "product-small": {**CrossTeaching.presets["product-small"], **SMALL},
     }

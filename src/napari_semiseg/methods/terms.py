@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -61,8 +63,10 @@ def pseudo_label(logits: Tensor, batch: Batch) -> Tensor:
     return possible(logits, batch).argmax(dim=1)
 
 
-def pseudo_supervised(logits: Tensor, pseudo: Tensor, batch: Batch) -> Tensor:
-    """Dice against another network's pseudo-labels where nothing is labelled (T-eq 4.1).
+def pseudo_supervised(
+    logits: Tensor, pseudo: Tensor, batch: Batch, loss: Callable[[Tensor, Tensor], Tensor] = dice_loss
+) -> Tensor:
+    """Dice (T-eq 4.1), or another loss, against another network's pseudo-labels where nothing is labelled.
 
     Parameters
     ----------
@@ -71,8 +75,39 @@ def pseudo_supervised(logits: Tensor, pseudo: Tensor, batch: Batch) -> Tensor:
         Pseudo-labels, without gradient.
     batch : Batch
         Pseudo-labels count on ``batch.unsaid`` only: what the annotator said overrides them pixel by pixel.
+    loss : callable
+        `dice_loss` or `cross_entropy`.
     """
-    return dice_loss(logits, torch.where(batch.unsaid, pseudo, 255))
+    return loss(logits, torch.where(batch.unsaid, pseudo, UNSAID))
+
+
+def mutual(
+    first: Tensor, second: Tensor, batch: Batch, loss: Callable[[Tensor, Tensor], Tensor] = dice_loss
+) -> tuple[Tensor, Tensor]:
+    """Return the losses of two networks' logits, each against the pseudo-labels of the other."""
+    by_first, by_second = pseudo_label(first, batch), pseudo_label(second, batch)
+    return pseudo_supervised(first, by_second, batch, loss), pseudo_supervised(second, by_first, batch, loss)
+
+
+def mean_square(probabilities: Tensor, target: Tensor, where: Tensor, channels: float | None = None) -> Tensor:
+    """Σ v·‖p − target‖² / (C·Σ v): the mean over classes and chosen pixels, in [0, 2/C]; 0 where none is chosen.
+
+    Parameters
+    ----------
+    probabilities, target : Tensor, shape (B, C, H, W)
+    where : Tensor of bool, shape (B, H, W)
+        v.
+    channels : float, optional
+        Divide by this number instead of C.
+    """
+    squares = (probabilities - target).square().sum(dim=1) * where
+    divisor = probabilities.shape[1] if channels is None else channels
+    return squares.sum() / (divisor * where.sum().clamp(min=1))
+
+
+def open_samples(batch: Batch) -> Tensor:
+    """Return the indices of the samples in which something is left to say, int64, shape (n,)."""
+    return torch.nonzero(batch.unsaid.flatten(1).any(dim=1))[:, 0]
 
 
 def consistency_weight(maximum: float, progress: float) -> float:
