@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import torch
+from torch import nn
 
 from napari_semiseg import methods
 from napari_semiseg.data.augmentation import Augmentation
@@ -13,30 +14,38 @@ from napari_semiseg.data.volumes import UNSAID, TrainingVolume
 from napari_semiseg.data.working import WorkingGrid, to_working
 from napari_semiseg.methods import Setup
 from napari_semiseg.methods.preparation import completed
+from napari_semiseg.networks import NetworkOutput
 
-# Small enough for seconds: one crop size, few samples, narrow Transformer.
+PAIRS = {"crop": 64, "labelled_batch": 2, "unlabelled_batch": 2}
+# Small enough for seconds: one crop size, few samples, narrow Transformer. After a comma, a variant of a method.
 TINY = {
     "supervised": {"crop": 64, "labelled_batch": 2},
-    "cross_teaching": {"crop": 64, "labelled_batch": 2, "unlabelled_batch": 2, "transformer_width": 12},
+    "mean_teacher": PAIRS,
+    "uamt": PAIRS,
+    "ict": PAIRS,
+    "dct": PAIRS,
+    "cct": PAIRS,
+    "cps": PAIRS,
+    "cross_teaching": {**PAIRS, "transformer_width": 12},
+    "cross_teaching, swin_unet": {**PAIRS, "transformer_width": 12, "transformer": "swin_unet"},
     "bcll": {"crop": 64, "labelled_batch": 2, "samples": 64},
-    "mcsc": {"crop": 64, "labelled_batch": 2, "unlabelled_batch": 2, "transformer_width": 12},
-    "mcscv2": {
-        "crop": 64,
-        "labelled_batch": 2,
-        "unlabelled_batch": 2,
-        "transformer_width": 12,
-        "anchors": 64,
-        "negatives": 32,
-        "bank": 512,
-        "confidence": 0.1,
-    },
+    "mcsc": {**PAIRS, "transformer_width": 12},
+    "mcscv2": {**PAIRS, "transformer_width": 12, "anchors": 64, "negatives": 32, "bank": 512, "confidence": 0.1},
     "lrc": {"crop": 64, "unlabelled_batch": 6, "queue": 16},
 }
+CASES = [*methods.names(), *(case for case in TINY if "," in case)]
+SEGMENTING = [case for case in CASES if methods.get(case.partition(",")[0]).needs_labels]
 
 
-def tiny(name: str, **settings) -> methods.Method:
-    """A method small enough for tests."""
-    return methods.get(name).preset("product", small=True, **{**TINY.get(name, {}), **settings})
+def tiny(case: str, **settings) -> methods.Method:
+    """A method, or a variant of one, small enough for tests."""
+    kind = methods.get(case.partition(",")[0])
+    return kind.preset("product", small=True, **{**TINY.get(case, {}), **settings})
+
+
+def muted(case: str) -> dict[str, float]:
+    """Settings under which a method learns from labels only."""
+    return {field: 0.0 for field in ("consistency", "contrast") if field in type(tiny(case)).model_fields}
 
 
 def shapes(classes=3, planes=6, side=64, labelled=(1, 4), seed=0) -> TrainingVolume:
@@ -70,6 +79,44 @@ def draw_batch(method: methods.Method, volume: TrainingVolume, seed=0, *, plain=
     return sampler.batch()
 
 
+def cut(batch: Batch, height: int, width: int) -> Batch:
+    """The batch with the last rows and columns cut off."""
+
+    def smaller(value: torch.Tensor) -> torch.Tensor:
+        return value[..., :height, :width] if value.shape[-2:] == batch.image.shape[-2:] else value
+
+    return batch._changed(smaller)
+
+
 def built(method: methods.Method, classes=3, seed=0):
     torch.manual_seed(seed)
     return method.networks(Setup(classes=classes, channels=2 * method.context + 1, small=True)).train()
+
+
+def has_gradient(module) -> bool:
+    return any(p.grad is not None and bool(p.grad.any()) for p in module.parameters())
+
+
+def random_logits(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+class Says(nn.Module):
+    """A network that answers with what it was told, and counts images and calls."""
+
+    def __init__(self, answer):
+        super().__init__()
+        self.answer, self.images = answer, []
+
+    def forward(self, image):
+        self.images.append(image)
+        answer = self.answer(image) if callable(self.answer) else self.answer
+        return NetworkOutput(answer.expand(len(image), *answer.shape[1:]))
+
+
+def sharp(networks, factor=50.0):
+    """Make untrained networks sure of what they say."""
+    for key, head in networks.named_modules():
+        if key.endswith("head"):
+            head.weight.data *= factor
+    return networks

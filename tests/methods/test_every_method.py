@@ -7,16 +7,22 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from small_methods import built, draw_batch, shapes, tiny
+from small_methods import CASES, SEGMENTING, built, cut, draw_batch, muted, shapes, tiny
+from torch.nn import functional
 
 from napari_semiseg import methods
+from napari_semiseg import networks as nets
+from napari_semiseg.engine.control import LocalControl, Wish
 from napari_semiseg.engine.events import StepDone
 from napari_semiseg.engine.keeper import MemoryKeeper
+from napari_semiseg.engine.model import Model
 from napari_semiseg.engine.plan import Plan
 from napari_semiseg.engine.train import train
+from napari_semiseg.losses.supervised import cross_entropy
+from napari_semiseg.methods import terms
 
-every_method = pytest.mark.parametrize("name", methods.names())
-segmenting = pytest.mark.parametrize("name", [n for n in methods.names() if methods.get(n).needs_labels])
+every_method = pytest.mark.parametrize("name", CASES)
+segmenting = pytest.mark.parametrize("name", SEGMENTING)
 
 
 def total(losses):
@@ -27,29 +33,41 @@ def gradients(networks):
     return {n: p.grad.clone() for n, p in networks.named_parameters() if p.grad is not None}
 
 
+def plan_of(name, steps, **options):
+    method = tiny(name)
+    settings = method.model_dump(exclude_defaults=True)
+    return Plan(method=method.name, steps=steps, device="cpu", precision="float32", settings=settings, **options)
+
+
 @every_method
-@pytest.mark.parametrize("progress", [0.0, 0.5, 0.99])
 @pytest.mark.parametrize(
-    "batch",
+    ("batch", "progress"),
     [
-        "plain",
-        "all unsaid",
-        "background only",
-        "one class only",
-        "blank image",
-        "one sample each",
-        "scribbles",
-        "two classes",
+        ("plain", 0.0),
+        ("plain", 0.99),
+        ("all unsaid", 0.5),
+        ("background only", 0.5),
+        ("one class only", 0.5),
+        ("blank image", 0.5),
+        ("one sample each", 0.5),
+        ("scribbles", 0.0),
+        ("scribbles", 0.5),
+        ("two classes", 0.5),
+        ("no unlabelled slices", 0.5),
+        ("odd sizes", 0.5),
     ],
 )
 def test_finite_loss_and_gradients(name, batch, progress):
-    needs_labels = methods.get(name).needs_labels
-    method = tiny(name, **({"labelled_batch": 1} if batch == "one sample each" and needs_labels else {}))
-    if batch == "one sample each" and method.uses_unlabelled:
-        method = method.model_copy(update={"unlabelled_batch": 1})
+    """Whatever is or is not labelled (1.6 a)."""
+    method = tiny(name)
+    if batch == "one sample each":
+        ones = {"labelled_batch": 1} if method.needs_labels else {}
+        method = method.model_copy(update={**ones, **({"unlabelled_batch": 1} if method.uses_unlabelled else {})})
     classes = 2 if batch == "two classes" else 3
-    volume = shapes(classes=classes)
-    drawn = draw_batch(method, volume)
+    everything = {"labelled": range(6)} if batch == "no unlabelled slices" and method.needs_labels else {}
+    drawn = draw_batch(method, shapes(classes=classes, **everything))
+    if batch == "no unlabelled slices" and method.needs_labels:
+        assert not drawn.unsaid.any()
     if batch == "all unsaid":
         drawn = dataclasses.replace(drawn, label=torch.full_like(drawn.label, 255))
     if batch == "background only":
@@ -61,6 +79,8 @@ def test_finite_loss_and_gradients(name, batch, progress):
     if batch == "scribbles":
         keep = torch.rand(drawn.label.shape, generator=torch.Generator().manual_seed(0)) < 0.05
         drawn = dataclasses.replace(drawn, label=torch.where(keep, drawn.label, 255))
+    if batch == "odd sizes":
+        drawn = cut(drawn, 47, 33)
     networks = built(method, classes)
     for _ in range(2):  # the second time memories are filled
         losses = method.losses(networks, drawn, progress)
@@ -83,33 +103,107 @@ def test_every_trained_module_has_a_rate_and_gets_a_gradient(name):
     assert trained == with_parameters == set(method.rates())
 
 
-@every_method
-def test_labels_under_255_change_nothing(name):
-    """Two label maps that differ only where 255 replaces them give one loss (1.6 b)."""
-    method = tiny(name)
+@segmenting
+def test_what_is_said_of_unlabelled_pixels_costs_nothing(name):
+    """Without unsupervised terms, logits where the label is 255 may be anything (1.6 b)."""
+    method = tiny(name, **muted(name))
     drawn = draw_batch(method, shapes())
     hidden = torch.zeros_like(drawn.said)
-    hidden[:, :20] = True
-    values = []
-    for other in (1, 2):
-        label = torch.where(hidden, other, drawn.label)
-        label = torch.where(hidden, 255, label)
+    hidden[..., :20, :] = True
+    drawn = dataclasses.replace(drawn, label=torch.where(hidden, 255, drawn.label))
+    networks = built(method).eval()
+
+    def disturbed(where):
+        def change(module, inputs, logits):
+            missing = [new - old for old, new in zip(where.shape[1:], logits.shape[2:], strict=True)]
+            chosen = functional.pad(where[: len(logits)].float(), [n for m in reversed(missing) for n in (0, m)])
+            noise = torch.randn(logits.shape, generator=torch.Generator().manual_seed(1))
+            return logits + 5 * chosen[:, None] * noise
+
+        heads = [module for key, module in networks.named_modules() if key.endswith(".head")]
+        hooks = [head.register_forward_hook(change) for head in heads]
         torch.manual_seed(0)
-        networks = built(method)
-        values.append(total(method.losses(networks, dataclasses.replace(drawn, label=label), 0.5)).item())
-    assert values[0] == values[1]
+        value = total(method.losses(networks, drawn, 0.5)).item()
+        for hook in hooks:
+            hook.remove()
+        return value
+
+    values = [disturbed(where) for where in (torch.zeros_like(hidden), hidden, drawn.said)]
+    assert values[1] == pytest.approx(values[0], rel=1e-5)
+    assert values[2] != pytest.approx(values[0], rel=1e-2)
 
 
 @every_method
 def test_same_seed_same_curve(name):
     """Repeatable on the CPU, augmentation, dropout and memories included (1.6 c)."""
     volume = shapes()
-    settings = tiny(name).model_dump(exclude_defaults=True)
-    curves = []
-    for _ in range(2):
-        plan = Plan(method=name, steps=3, device="cpu", precision="float32", threads=1, settings=settings, seed=1)
-        curves.append([e.losses for e in train([volume], (0, 1, 2), plan) if isinstance(e, StepDone)])
+    curves = [
+        [e.losses for e in train([volume], (0, 1, 2), plan_of(name, 2, seed=1, threads=1)) if isinstance(e, StepDone)]
+        for _ in range(2)
+    ]
+    assert len(curves[0]) == 2
     assert curves[0] == curves[1]
+
+
+@every_method
+def test_resuming_is_exact(name, tmp_path):
+    """Optimiser, teachers, banks, queues and generators go on as if nothing had happened (1.6 c)."""
+    volume, plan = shapes(), plan_of(name, 4, threads=1)
+    whole, half, rest = MemoryKeeper(), MemoryKeeper(), MemoryKeeper()
+    curve = curve_of(train([volume], (0, 1, 2), plan, keeper=whole))
+    control, begun = LocalControl(), []
+    for event in train([volume], (0, 1, 2), plan, keeper=half, control=control):
+        if isinstance(event, StepDone):
+            begun.append(event.losses)
+            control.current = Wish(stop=len(begun) == 2)
+    assert len(begun) == 2
+    for file, content in half.files.items():
+        (tmp_path / file).write_bytes(content)
+    state = {file: half.files[file] for file in ("state.safetensors", "state.json")}
+    interrupted = Model.load(tmp_path)
+    ended = curve_of(train([volume], (0, 1, 2), plan, keeper=rest, start=interrupted, resume=state))
+    assert begun + ended == curve
+    assert rest.files["model.safetensors"] == whole.files["model.safetensors"]
+
+
+def curve_of(run):
+    return [event.losses for event in run if isinstance(event, StepDone)]
+
+
+@segmenting
+def test_without_unsupervised_terms_it_learns_as_from_labels_alone(name, monkeypatch):
+    """Weight 0 → the gradients of the supervised networks, with dropout 0 and instance norm (1.6 e)."""
+    build = nets.build
+
+    def plain(network, *arguments, **options):
+        still = {
+            "cs_unet": {"dropout": 0.0, "drop_path": 0.0},
+            "swin_unet": {"drop_path": 0.0},
+            "unet16": {"norm": "instance", "dropout": (0.0,) * 5},
+            "unet_decoders": {"norm": "instance", "dropout": (0.0,) * 5},
+        }
+        return build(network, *arguments, **options, **still.get(network, {"norm": "instance", "dropout": 0.0}))
+
+    monkeypatch.setattr(nets, "build", plain)
+    method = tiny(name, **muted(name))
+    drawn, networks = draw_batch(method, shapes()), built(method)
+    total(method.losses(networks, drawn, 0.9)).backward()
+    learned = gradients(networks)
+    networks.zero_grad()
+    alone = drawn.only(torch.arange(drawn.labelled))
+    assert not drawn.said[drawn.labelled :].any()
+    for logits in method.predictors(networks, alone.image):
+        loss = cross_entropy(logits, alone.label) if name == "bcll" else terms.supervised(logits, alone)
+        # CCT takes the mean of four decoders, of which the main one predicts.
+        (loss / (4 if name == "cct" else 1)).backward()
+    expected = {key: grad for key, grad in gradients(networks).items() if grad.any()}
+    if name == "cct":
+        expected = {key: grad for key, grad in expected.items() if "encoder" not in key}
+        assert expected
+    for key, grad in expected.items():
+        assert torch.allclose(learned[key], grad, rtol=1e-3, atol=1e-5 * float(grad.abs().max()) + 1e-7), key
+    if name != "cct":
+        assert {key for key, grad in learned.items() if grad.abs().max() > 1e-6} <= set(expected)
 
 
 @segmenting
@@ -141,18 +235,20 @@ def test_class_order_does_not_matter(name):
     drawn = draw_batch(method, shapes())
     order = torch.tensor([2, 0, 1])
     networks = built(method).eval()
+    torch.manual_seed(0)
     before = method.losses(networks, drawn, 0.5)
     inverse = torch.argsort(order)
-    for key in method.rates():
-        head = getattr(networks[key], "head", None)
-        if head is not None:
+    for key, head in networks.named_modules():
+        if key.endswith(".head"):
             head.weight.data = head.weight.data[order]
             if head.bias is not None:
                 head.bias.data = head.bias.data[order]
     permuted = torch.where(drawn.said, inverse[drawn.label.clamp(max=2)], 255)
+    torch.manual_seed(0)
     after = method.losses(networks, dataclasses.replace(drawn, label=permuted), 0.5)
+    assert any("supervised" in key for key in before)
     for key, value in before.items():
-        if "supervised" in key or "from" in key:
+        if "supervised" in key or "from" in key or key == "consistency":
             assert after[key].item() == pytest.approx(value.item(), rel=1e-4)
 
 
@@ -162,9 +258,7 @@ def test_overfits_four_labelled_slices(name):
     """Dice above .95 on the slices that it was trained on (1.6 d)."""
     volume = shapes(planes=6, labelled=(0, 2, 3, 5))
     keeper = MemoryKeeper()
-    settings = tiny(name).model_dump(exclude_defaults=True)
-    plan = Plan(method=name, steps=150, device="cpu", precision="float32", threads=2, settings=settings)
-    list(train([volume], (0, 1, 2), plan, keeper=keeper))
+    list(train([volume], (0, 1, 2), plan_of(name, 150, threads=2), keeper=keeper))
     predicted = keeper.predictions["shapes"].labels[[0, 2, 3, 5]]
     truth = volume.labels[[0, 2, 3, 5]]
     for c in (1, 2):
@@ -181,7 +275,7 @@ def test_predicts_at_any_size(name, size):
     assert sum(method.shares()) == pytest.approx(1)
 
 
-@every_method
+@pytest.mark.parametrize("name", methods.names())
 @pytest.mark.parametrize("preset", ["paper", "product"])
 @pytest.mark.parametrize("small", [True, False])
 def test_presets_are_valid(name, preset, small):

@@ -129,3 +129,15 @@ def test_it_refuses_to_segment():
     method = tiny("lrc")
     with pytest.raises(InputError, match="cannot segment"):
         method.predictors(built(method), torch.zeros(1, 1, 64, 64))
+
+
+def test_a_resnet_is_pre_trained_and_supervised_starts_from_it():
+    """Encoder and decoder fit; the head, which knows classes, does not."""
+    method = tiny("lrc", network="resnet_unet")
+    networks = built(method)
+    sum(method.losses(networks, draw_batch(method, shapes()), 0.5).values()).backward()
+    assert all(p.grad is not None and p.grad.any() for p in networks["unet"].parameters())
+    assert all(p.grad is None for p in networks["follower"].parameters())
+    mine = built(tiny("supervised", network="resnet_unet"))["unet"].state_dict()
+    fitting = {key for key, value in networks["unet"].state_dict().items() if mine[key].shape == value.shape}
+    assert set(mine) - fitting == {"head.weight", "head.bias"}

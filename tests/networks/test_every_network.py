@@ -19,6 +19,8 @@ NETWORKS = {
     "cs_unet, narrow": ("cs_unet", {"embed_dim": 24}),
     "swin_unet, narrow": ("swin_unet", {"embed_dim": 24}),
     "unet_decoders": ("unet_decoders", {"channels": (8, 16, 32, 64, 128), "upsampling": UPSAMPLING}),
+    "resnet_unet, narrow": ("resnet_unet", {"width": 16}),
+    "resnet_unet, deep": ("resnet_unet", {"width": 8, "depth": 50}),
     "unet32t, narrow": ("unet32t", {"channels": (8, 16, 32, 64, 128)}),
     "vnet16, narrow": ("vnet16", {"width": 8}),
     "vnet16, narrow, instance norm": ("vnet16", {"width": 8, "norm": "instance"}),
@@ -274,7 +276,9 @@ def test_unknown_name_lists_the_valid_ones():
         build("resnet", 1, 2)
 
 
-@pytest.mark.parametrize("name", ["unet16", "unet32t", "unet_decoders", "vnet16", "vnet_decoders", "res34_3d"])
+@pytest.mark.parametrize(
+    "name", ["unet16", "unet32t", "unet_decoders", "resnet_unet", "vnet16", "vnet_decoders", "res34_3d"]
+)
 def test_unknown_norm_lists_the_valid_ones(name):
     with pytest.raises(InputError, match="batch, instance"):
         build(name, 1, 2, norm="group")

@@ -74,3 +74,29 @@ def test_unknown_upsampling_lists_the_valid_ones():
         built("unet16", upsampling="cubic")
     with pytest.raises(InputError, match="at least one decoder"):
         UNetDecoders(1, 2, upsampling=())
+
+
+@pytest.mark.parametrize(("depth", "count"), [(18, 11_176_512), (50, 23_508_032)])
+def test_encoders_are_the_usual_resnets(depth, count):
+    """Parameters of the published ResNets without their classifier."""
+    network = build("resnet_unet", 3, 4, depth=depth)
+    assert sum(p.numel() for p in network.encoder.parameters()) == count
+
+
+def test_levels_of_a_resnet():
+    network = build("resnet_unet", 1, 4, width=16).eval()
+    levels = network.encode(image(64, 96))
+    assert [tuple(level.shape[1:]) for level in levels] == [
+        (1, 64, 96),
+        (16, 32, 48),
+        (16, 16, 24),
+        (32, 8, 12),
+        (64, 4, 6),
+        (128, 2, 3),
+    ]
+    assert network.bottleneck_channels == 128
+
+
+def test_unknown_depth_lists_the_valid_ones():
+    with pytest.raises(InputError, match="18, 50"):
+        build("resnet_unet", 1, 4, depth=34)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 import torch
@@ -22,10 +22,9 @@ from napari_semiseg.errors import InputError
 from napari_semiseg.losses import local_region_contrast as lrc
 from napari_semiseg.losses.schedules import ema_decay
 from napari_semiseg.methods.base import Method, Rate, Setup
-from napari_semiseg.methods.base import Method, Rate, Setup
 from napari_semiseg.methods.preparation import Preparation, Progress, Targets
 from napari_semiseg.methods.teacher import follow, teacher_of
-from napari_semiseg.networks.unet import UNet
+from napari_semiseg.networks.unet import UShaped
 from napari_semiseg.regions.superpixels import felzenszwalb_plane
 
 _FEATURES = 64  # D_f of the pixels
@@ -67,6 +66,10 @@ class RegionPreTraining(Method):
 
     labelled_batch: int = Field(0, ge=0, le=0, description="This method uses no labelled crops")
     learning_rate: float = Field(1e-3, gt=0, le=1, description="Highest learning rate")
+    network: Literal["unet16", "resnet_unet"] = Field(
+        "unet16",
+        description="The network: the U-Net of most methods, or one with the encoder of a ResNet-18",
+    )
     region_contrast: float = Field(1.0, ge=0, le=10, description="Weight of the contrast of superpixels")
     image_contrast: float = Field(1.0, ge=0, le=10, description="Weight of the contrast of slices")
     region_temperature: float = Field(0.1, ge=0.01, le=1, description="Temperature of the contrast of superpixels")
@@ -90,11 +93,11 @@ class RegionPreTraining(Method):
 
     def networks(self, setup: Setup) -> nn.ModuleDict:
         """Build the U-Net with 64 feature channels, the projector, the key encoder that follows both, and the queue."""
-        unet = cast(UNet, nets.build("unet16", setup.channels, _FEATURES))
+        unet = cast(UShaped, nets.build(self.network, setup.channels, _FEATURES))
         width = unet.bottleneck_channels
         projector = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, _EMBEDDING))
         keys = cast(nn.ModuleDict, teacher_of(nn.ModuleDict({"unet": unet, "projector": projector})))
-        followed = cast(UNet, keys["unet"])
+        followed = cast(UShaped, keys["unet"])
         del followed.decoder, followed.head  # only its encoder is asked
         queue = lrc.KeyQueue(_EMBEDDING, self.queue)
         return nn.ModuleDict({"unet": unet, "projector": projector, "follower": keys, "queue": queue})
@@ -103,7 +106,7 @@ class RegionPreTraining(Method):
         """Return the contrast of superpixels L_l and of slices L_g between the batch and a deformed view of it."""
         image, regions = self._second_view(batch)
         first = batch.extras["regions"]
-        unet = cast(UNet, networks["unet"])
+        unet = cast(UShaped, networks["unet"])
         count, height, width = first.shape
         levels = unet.encode(torch.cat([batch.image, image]))
         losses = {}
@@ -143,7 +146,7 @@ class RegionPreTraining(Method):
         # Running statistics, for those of the batch would tell which key belongs to which query.
         keys.eval()
         with torch.no_grad():
-            key = _embed(keys["projector"], cast(UNet, keys["unet"]).encode(image)[-1])
+            key = _embed(keys["projector"], cast(UShaped, keys["unet"]).encode(image)[-1])
         places = (batch.volume, batch.plane)
         negatives, *others = queue.content() if int(queue.filled) else (key, *places)
         excluded = lrc.neighbouring(places, (others[0], others[1]))

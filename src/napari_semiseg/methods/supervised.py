@@ -1,9 +1,9 @@
-"""Lower reference: a U-Net on the labelled slices only."""
+"""Lower reference: a network on the labelled slices only."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from napari_semiseg.methods.base import Method, Rate, Setup
 
 
 class Supervised(Method):
-    """U-Net16 trained with ½(CE + Dice) on what is labelled (UNet-LS, methods.md 2)."""
+    """A network, U-Net16 by default, trained with ½(CE + Dice) on what is labelled (UNet-LS, methods.md 2)."""
 
     name: ClassVar[str] = "supervised"
     title: ClassVar[str] = "Supervised U-Net"
@@ -35,19 +35,24 @@ class Supervised(Method):
 
     unlabelled_batch: int = Field(0, ge=0, le=0, description="This method uses no unlabelled crops")
     learning_rate: float = Field(2e-3, gt=0, le=1, description="Highest learning rate")
+    network: Literal["unet16", "unet32t", "resnet_unet", "cs_unet", "swin_unet"] = Field(
+        "unet16",
+        description="U-Net of 16 or 32 channels, U-Net with the encoder of a ResNet-18, or one of the Transformers "
+        "(slow without a GPU)",
+    )
 
     def networks(self, setup: Setup) -> nn.ModuleDict:
-        """Build the U-Net."""
-        return nn.ModuleDict({"unet": nets.build("unet16", setup.channels, setup.classes)})
+        """Build the network."""
+        return nn.ModuleDict({"unet": nets.build(self.network, setup.channels, setup.classes)})
 
     def losses(self, networks: nn.ModuleDict, batch: Batch, progress: float) -> dict[str, Tensor]:
         """Return the supervised loss."""
         return {"supervised": terms.supervised(networks["unet"](batch.image).logits, batch)}
 
     def predictors(self, networks: nn.ModuleDict, image: Tensor) -> list[Tensor]:
-        """Return the U-Net's logits."""
+        """Return the network's logits."""
         return [networks["unet"](image).logits]
 
     def rates(self) -> Mapping[str, Rate]:
-        """Return the U-Net's learning rate."""
+        """Return its learning rate."""
         return {"unet": Rate(self.learning_rate)}

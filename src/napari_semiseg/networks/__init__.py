@@ -11,6 +11,7 @@ from napari_semiseg.errors import InputError
 from napari_semiseg.networks.cs_unet import CSUnet
 from napari_semiseg.networks.output import Network, NetworkOutput
 from napari_semiseg.networks.res34_3d import Res343D
+from napari_semiseg.networks.resnet_unet import ResNetUNet
 from napari_semiseg.networks.swin_unet import SwinUnet
 from napari_semiseg.networks.unet import UNet, UNet32T, UNetDecoders
 from napari_semiseg.networks.vnet import VNet, VNetDecoders
@@ -23,6 +24,7 @@ _OWN: dict[str, Callable[..., Network]] = {
     "swin_unet": SwinUnet,
     "unet32t": UNet32T,
     "unet_decoders": UNetDecoders,
+    "resnet_unet": ResNetUNet,
     "vnet16": VNet,
     "vnet_decoders": VNetDecoders,
     "res34_3d": Res343D,
