@@ -6,7 +6,7 @@ sentence when something given cannot be used.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from napari_semiseg.engine.control import LocalControl
     from napari_semiseg.engine.evaluate import Score
     from napari_semiseg.engine.events import Event
+    from napari_semiseg.engine.model import Model
     from napari_semiseg.engine.suggest import Suggestion
     from napari_semiseg.io import Volume
     from napari_semiseg.regions.comparison import Change
@@ -40,6 +41,8 @@ class Source:
         others unlabelled.
     complete_slices : tuple of int
         Further slices that are complete, although they show nothing but background.
+    looked_for : tuple of int, optional
+        Ids of the classes that were looked for; all by default. Background may be one of the others.
     series, frame : str, int, optional
         Which DICOM series, which time point or channel.
     """
@@ -47,6 +50,7 @@ class Source:
     image: str | Path
     labels: str | Path | None = None
     complete_slices: tuple[int, ...] = ()
+    looked_for: tuple[int, ...] | None = None
     series: str | None = None
     frame: int | None = None
 
@@ -91,6 +95,7 @@ def new(
                 frame=source.frame,
                 series=source.series,
                 replace_nonfinite=replace_nonfinite,
+                looked_for=source.looked_for,
             )
     except BaseException:
         created.close()
@@ -99,9 +104,44 @@ def new(
     return created
 
 
+def classes(
+    session: str | Path | Session, *, volume: str | None = None, looked_for: Sequence[int] | None = None
+) -> dict[str, Any]:
+    """Return the classes of a session and which of them are looked for in each volume; change that for one volume.
+
+    Parameters
+    ----------
+    session : path or Session
+    volume : str, optional
+        Id or name of the volume to change.
+    looked_for : sequence of int, optional
+        Ids of the classes that are looked for there, None for all.
+
+    Returns
+    -------
+    dict
+        ``classes`` (name by id) and ``looked_for`` (class ids by volume id, None for all).
+
+    Raises
+    ------
+    InputError
+        If there is no such volume or class.
+    """
+    from napari_semiseg.session.choosing import chosen
+
+    opened = _opened(session)
+    if volume is not None:
+        opened.look_for(chosen(opened.volumes, [volume])[0], looked_for)
+    return {
+        "classes": {entry.id: entry.name for entry in opened.classes},
+        "looked_for": {i: record.looked_for and list(record.looked_for) for i, record in opened.volumes.items()},
+    }
+
+
 def train(
     session: str | Path | Session,
     *,
+    volumes: Sequence[str] = (),
     method: str = "auto",
     minutes: float | None = None,
     steps: int | None = None,
@@ -121,6 +161,9 @@ def train(
     Parameters
     ----------
     session : path or Session
+    volumes : sequence of str
+        Ids or names of the volumes to learn from and to predict; all by default. One that cannot be read is told by a
+        `VolumeFailed` event and the rest goes on.
     method : str
         One of `methods`, or ``"auto"``.
     minutes, steps : float, int
@@ -169,6 +212,7 @@ def train(
             warm_start=not fresh,
             pretrained="" if pretrained is None else str(pretrained),
             hold_out=hold_out,
+            volumes=tuple(volumes),
         )
     except ValidationError as error:
         first = error.errors()[0]
@@ -183,6 +227,8 @@ def predict(
     images: Sequence[str | Path] = (),
     *,
     out: str | Path,
+    volumes: Sequence[str] = (),
+    failed: Callable[[str, InputError], object] | None = None,
     entropy: str | Path | None = None,
     disagreement: str | Path | None = None,
     probabilities: str | Path | None = None,
@@ -202,6 +248,10 @@ def predict(
         Images to segment; without any, the volumes of the session.
     out : path
         For one volume a file name as given, otherwise a folder with one mask per volume.
+    volumes : sequence of str
+        Ids or names of the volumes of a session; all by default.
+    failed : callable, optional
+        Gets name and error of each volume that cannot be segmented; the others have their turn.
     entropy, disagreement, probabilities : path, optional
         Likewise for the maps (float32, 0–1; probabilities are 4D, one volume per class).
 
@@ -209,12 +259,17 @@ def predict(
     -------
     list of Path
         The masks written.
+
+    Raises
+    ------
+    InputError
+        If something given cannot be used; for a volume that cannot be read, unless ``failed`` is given, after the
+        others were written.
     """
-    from napari_semiseg import io
     from napari_semiseg.engine.device import choose_device
     from napari_semiseg.engine.model import Model
-    from napari_semiseg.engine.predict import join, predict_volume
     from napari_semiseg.session import Session
+    from napari_semiseg.session.choosing import chosen
     from napari_semiseg.session.export import file_stems
 
     session = source if isinstance(source, Session) else None
@@ -234,35 +289,83 @@ def predict(
             f"{model_path} holds pre-trained networks, which know no classes and cannot segment; start a round of "
             "another method from them."
         )
-    volumes: list[Volume]
     if images:
-        volumes = [
-            io.read_volume(image, axis=axis, series=series, frame=frame, replace_nonfinite=replace_nonfinite)
-            for image in images
-        ]
+        if volumes:
+            raise InputError("Give either images or volumes of the session, not both.")
+        options = {"axis": axis, "series": series, "frame": frame, "replace_nonfinite": replace_nonfinite}
+        subjects = [_Subject.of_file(Path(image), options) for image in images]
     elif session is not None:
-        volumes = [session.load_volume(volume) for volume in session.volumes]
+        subjects = [_Subject.of_session(session, i, model) for i in chosen(session.volumes, volumes)]
     else:
         raise InputError(f"{source} is a model; give the images to segment.")
-    stems = list(file_stems({str(i): volume.name for i, volume in enumerate(volumes)}).values())
+    stems = list(file_stems({str(i): subject.name for i, subject in enumerate(subjects)}).values())
     wanted = {"labels": out, "entropy": entropy, "disagreement": disagreement, "probabilities": probabilities}
     targets = {kind: _targets(Path(path), stems) for kind, path in wanted.items() if path is not None}
-    _refuse_overwriting([volume.source for volume in volumes], targets)
+    _refuse_overwriting([subject.source for subject in subjects], targets)
     if disagreement is not None and not model.has_disagreement:
         raise InputError(f"The method {model.method.name} has one network, so there is no disagreement to write.")
     colours = {c.id: c.rgb for c in session.classes} if session is not None else None
-    # Where the session's own volumes are segmented, what is annotated in them helps models trained with guidance.
-    ids = list(session.volumes) if session is not None and not images else []
-    for index, volume in enumerate(volumes):
-        labels = session.training_volume(ids[index], class_ids=model.class_ids).labels if session and ids else None
-        blocks = predict_volume(model, volume.data, volume.geometry.spacing, labels=labels)
-        maps = join([block for _, block in blocks])
-        io.write_mask(targets["labels"][index], maps.labels, volume.geometry, dict(model.class_names), colours)
-        for kind in targets.keys() - {"labels"}:
-            values = getattr(maps, kind).astype(np.float32) / 255
-            write = io.write_maps if kind == "probabilities" else io.write_map
-            write(targets[kind][index], values, volume.geometry)
-    return targets["labels"]
+    written: list[Path] = []
+    errors: list[InputError] = []
+    for index, subject in enumerate(subjects):
+        try:
+            _segment(model, subject, {kind: paths[index] for kind, paths in targets.items()}, colours)
+        except InputError as error:
+            errors.append(error)
+            if failed is not None:
+                failed(subject.name, error)
+        else:
+            written.append(targets["labels"][index])
+    if errors and failed is None:
+        raise errors[0]
+    return written
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """What is segmented: read only when its turn comes, so that many need no more memory than one."""
+
+    name: str
+    source: Path
+    read: Callable[[], tuple[Volume, np.ndarray | None, frozenset[int]]]
+    """Image, and what is annotated: it helps models trained with guidance."""
+
+    @classmethod
+    def of_file(cls, path: Path, options: Mapping[str, Any]) -> _Subject:
+        from napari_semiseg import io
+        from napari_semiseg.io.sniff import image_stem
+
+        return cls(image_stem(path), path, lambda: (io.read_volume(path, **options), None, frozenset()))
+
+    @classmethod
+    def of_session(cls, session: Session, volume: str, model: Model) -> _Subject:
+        from napari_semiseg import io
+
+        def read() -> tuple[Volume, np.ndarray | None, frozenset[int]]:
+            with session.visiting(volume):
+                known = session.training_volume(volume, class_ids=model.class_ids)
+            record = session.volumes[volume]
+            image = io.Volume(data=known.image, geometry=record.geometry, name=record.name)
+            return image, known.labels, known.unsought
+
+        return cls(session.volumes[volume].name, session.volumes[volume].source, read)
+
+
+def _segment(
+    model: Model, subject: _Subject, targets: Mapping[str, Path], colours: Mapping[int, tuple[int, int, int]] | None
+) -> None:
+    """Write the mask of one volume, and the maps that are wanted."""
+    from napari_semiseg import io
+    from napari_semiseg.engine.predict import join, predict_volume
+
+    volume, labels, unsought = subject.read()
+    blocks = predict_volume(model, volume.data, volume.geometry.spacing, labels=labels, unsought=unsought)
+    maps = join([block for _, block in blocks])
+    io.write_mask(targets["labels"], maps.labels, volume.geometry, dict(model.class_names), colours)
+    for kind in targets.keys() - {"labels"}:
+        values = getattr(maps, kind).astype(np.float32) / 255
+        write = io.write_maps if kind == "probabilities" else io.write_map
+        write(targets[kind], values, volume.geometry)
 
 
 def suggest(session: str | Path | Session, *, count: int = 3, order: str = "ranked") -> list[tuple[str, Suggestion]]:

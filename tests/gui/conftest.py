@@ -16,9 +16,11 @@ pytest.importorskip("napari")
 
 @pytest.fixture(autouse=True)
 def sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Folder of new sessions, so that no test touches the user's documents."""
+    """Folder of new sessions, so that no test touches the user's documents, cache or settings."""
     folder = tmp_path / "sessions"
     monkeypatch.setenv("SEMISEG_SESSIONS", str(folder))
+    monkeypatch.setenv("SEMISEG_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("SEMISEG_SETTINGS", str(tmp_path / "settings"))
     return folder
 
 

@@ -21,7 +21,9 @@ EMPTY, PAINTED = np.zeros((3, 3), np.uint8), np.eye(3, dtype=np.uint8)
 
 
 def facts(**changes) -> Facts:
-    return Facts(**{"volumes": 1, "annotated": 2, "phase": Phase.IDLE, "predicted": False, "rounds": 0, **changes})
+    return Facts(
+        **{"volumes": 1, "annotated": 2, "chosen": 1, "phase": Phase.IDLE, "predicted": False, "rounds": 0, **changes}
+    )
 
 
 def test_every_disabled_button_says_why():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,14 @@ from rich.console import Console
 from rich.table import Table
 
 from napari_semiseg import api
-from napari_semiseg.cli.parsing import parse_classes, parse_settings, parse_slices, parse_volumes
+from napari_semiseg.cli.parsing import (
+    parse_classes,
+    parse_looked_for,
+    parse_names,
+    parse_settings,
+    parse_slices,
+    parse_volumes,
+)
 from napari_semiseg.errors import InputError
 
 app = typer.Typer(
@@ -31,6 +39,9 @@ Axis = Annotated[
 ]
 Series = Annotated[str | None, typer.Option(help="SeriesInstanceUID, where a DICOM folder holds several series")]
 Frame = Annotated[int | None, typer.Option(min=0, help="Time point or channel of a 4D image, counted from 0")]
+Volumes = Annotated[
+    str | None, typer.Option(help="Volumes of the session, by id or name: a,b (default: all)", show_default=False)
+]
 Replace = Annotated[bool, typer.Option("--replace-nonfinite", help="Replace NaN and infinite voxels")]
 
 
@@ -44,6 +55,9 @@ def new(
     labels: Annotated[list[str], typer.Option(help="Mask of the --volume before it; 255 is unlabelled")] = [],  # noqa: B006
     complete_slices: Annotated[
         list[str], typer.Option(help="Slices of the --volume before it that are complete though empty: 3,17")
+    ] = [],  # noqa: B006
+    looked_for: Annotated[
+        list[str], typer.Option(help="Classes looked for in the --volume before it: 1,2 (default: all)")
     ] = [],  # noqa: B006
     classes: Annotated[str | None, typer.Option(help='Class names: "1=left atrium,2=aorta"')] = None,
     axis: Axis = None,
@@ -65,8 +79,31 @@ def new(
 
 
 @app.command()
+def classes(
+    session: SessionArgument,
+    volume: Annotated[str | None, typer.Option(help="Volume to change, by id or name")] = None,
+    looked_for: Annotated[
+        str | None, typer.Option(help="Classes that are looked for there: 1,2, or all; background may be another")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the classes and which of them are looked for in each volume, or change that."""
+    if (volume is None) != (looked_for is None):
+        raise InputError("--volume and --looked-for go together; give both to change a volume, or none to list.")
+    known = api.classes(session, volume=volume, looked_for=None if looked_for is None else parse_looked_for(looked_for))
+    if as_json:
+        print(json.dumps(known))
+        return
+    for class_id, name in known["classes"].items():
+        print(f"{class_id}: {name}")
+    for volume_id, ids in known["looked_for"].items():
+        print(f"{volume_id}: looked for {'all' if ids is None else ', '.join(map(str, ids))}")
+
+
+@app.command()
 def train(
     session: SessionArgument,
+    volumes: Volumes = None,
     method: Annotated[str, typer.Option(help="A name that `semiseg methods` lists, or auto")] = "auto",
     minutes: Annotated[float | None, typer.Option(help="Time budget in minutes (default: 2)")] = None,
     steps: Annotated[int | None, typer.Option(help="Number of steps, instead of minutes")] = None,
@@ -92,6 +129,7 @@ def train(
     control = LocalControl()
     events = api.train(
         session,
+        volumes=parse_names(volumes),
         method=method,
         minutes=minutes,
         steps=steps,
@@ -114,6 +152,7 @@ def predict(
     source: Annotated[Path, typer.Argument(help="Session folder or model", show_default=False)],
     images: Annotated[list[Path] | None, typer.Argument(help="Images; without any, the session's volumes")] = None,
     out: Annotated[Path, typer.Option(help="File for one volume, else a folder", show_default=False)] = ...,  # type: ignore[assignment]
+    volumes: Volumes = None,
     entropy: Annotated[Path | None, typer.Option(help="Also write the entropy, 0-1")] = None,
     disagreement: Annotated[Path | None, typer.Option(help="Also write the disagreement of two networks, 0-1")] = None,
     probabilities: Annotated[Path | None, typer.Option(help="Also write the class probabilities (4D)")] = None,
@@ -125,10 +164,18 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Segment images with a model or with the last round of a session."""
+    failed: list[str] = []
+
+    def tell(name: str, error: InputError) -> None:
+        failed.append(name)
+        print(f"semiseg: {name}: {error}", file=sys.stderr)
+
     written = api.predict(
         source,
         images or [],
         out=out,
+        volumes=parse_names(volumes),
+        failed=tell,
         entropy=entropy,
         disagreement=disagreement,
         probabilities=probabilities,
@@ -139,6 +186,8 @@ def predict(
         replace_nonfinite=replace_nonfinite,
     )
     _print_paths(written, as_json)
+    if failed:
+        raise typer.Exit(2)
 
 
 @app.command()

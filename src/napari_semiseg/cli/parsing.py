@@ -18,7 +18,7 @@ def parse_volumes(arguments: Sequence[str]) -> list[Source]:
     Raises
     ------
     InputError
-        If ``--labels`` or ``--complete-slices`` comes before any ``--volume``, or twice for one.
+        If ``--labels``, ``--complete-slices`` or ``--looked-for`` comes before any ``--volume``, or twice for one.
     """
     found: list[dict[str, Any]] = []
     for option, value in _pairs(arguments):
@@ -30,12 +30,12 @@ def parse_volumes(arguments: Sequence[str]) -> list[Source]:
             raise InputError(f"{option} {value} comes before any --volume; put it after the volume it belongs to.")
         if field in found[-1]:
             raise InputError(f"{option} was given twice for the volume {found[-1]['image']}; give it once.")
-        found[-1][field] = parse_slices(value) if field == "complete_slices" else value
+        found[-1][field] = _PARSERS.get(field, str)(value)
     return [Source(**source) for source in found]
 
 
 def _pairs(arguments: Sequence[str]) -> list[tuple[str, str]]:
-    wanted = ("--volume", "--labels", "--complete-slices")
+    wanted = ("--volume", "--labels", "--complete-slices", "--looked-for")
     pairs = []
     remaining = iter(arguments)
     for argument in remaining:
@@ -60,6 +60,30 @@ def parse_slices(text: str, option: str = "--complete-slices") -> tuple[int, ...
     if any(plane < 0 for plane in slices):
         raise InputError(f"{option} was given {text!r}; expected whole numbers from 0, such as 3,17.")
     return slices
+
+
+def parse_looked_for(text: str) -> tuple[int, ...] | None:
+    """Read ``1,2``, or ``all``.
+
+    Raises
+    ------
+    InputError
+        For anything else, and ids outside 1–254.
+    """
+    if text.strip() == "all":
+        return None
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts or not all(part.isdigit() and 1 <= int(part) <= 254 for part in parts):
+        raise InputError(f"--looked-for was given {text!r}; expected class ids such as 1,2, or all.")
+    return tuple(int(part) for part in parts)
+
+
+_PARSERS = {"complete_slices": parse_slices, "looked_for": parse_looked_for}
+
+
+def parse_names(text: str | None) -> tuple[str, ...]:
+    """Read names of volumes: ``a,b``."""
+    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
 
 
 def parse_classes(text: str | None) -> dict[int, str] | None:

@@ -60,6 +60,8 @@ def _show(run: Iterator[Event]) -> int:
                     console.print(event.text, style="yellow" if event.level == "warning" else "")
                 case events.Judged():
                     console.print(judgement_text(event.held_out, event.calibration))
+                case events.VolumeFailed():
+                    console.print(f"{event.name} was left out: {event.error}", style="yellow")
                 case events.Finished():
                     verb = "Stopped" if event.reason == "stopped" else "Done"
                     console.print(f"{verb} after {event.steps} steps in {event.seconds:.0f} s of training.")

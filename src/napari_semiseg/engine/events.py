@@ -119,6 +119,17 @@ class Judged(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class VolumeFailed(Event):
+    """A volume could not be read or predicted; the run goes on with the others."""
+
+    volume: str
+    name: str
+    """What people call it."""
+    error: str
+    """A sentence for the user."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Paused(Event):
     """The run waits; it tells so once, and `Resumed` when it goes on."""
 
@@ -161,6 +172,7 @@ KINDS: Mapping[str, type[Event]] = {
         Predicting,
         PredictionReady,
         Judged,
+        VolumeFailed,
         Paused,
         Resumed,
         Finished,

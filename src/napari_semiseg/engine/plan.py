@@ -36,6 +36,8 @@ class Plan(BaseModel):
     hold_out : bool
         Set annotated slices aside to judge and calibrate the model by (`engine.holdout`); without, as in a final
         training, it learns from all of them.
+    volumes : tuple of str
+        Ids or names of the volumes of the session that are trained on and predicted; empty for all.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -52,6 +54,7 @@ class Plan(BaseModel):
     warm_start: bool = True
     pretrained: str = ""
     hold_out: bool = True
+    volumes: tuple[str, ...] = ()
 
     @model_validator(mode="before")
     @classmethod

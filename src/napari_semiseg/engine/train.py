@@ -339,7 +339,8 @@ class _Run:
             yield judged
             yield self._checkpoint()  # the temperature is part of the model
         for volume in self.volumes:
-            yield from predict_to_keeper(self.model, volume, self.keeper, self.control, self.dtype)
+            run = predict_to_keeper(self.model, volume, self.keeper, self.control, self.dtype)
+            yield from attempted(volume.id, volume.id, run)
 
     def _judge(self) -> Iterator[Event]:
         """Tell when a warm start got worse where it had been right (methods.md 12-H); both rounds are kept."""
@@ -352,6 +353,17 @@ class _Run:
                 "the earlier round is kept and can be used instead.",
                 level="warning",
             )
+
+
+def attempted(volume: str, name: str, run: Iterator[Event]) -> Iterator[Event]:
+    """Pass on what is told of one volume; what fails of it is told as well, and the others have their turn."""
+    try:
+        yield from run
+    except InputError as error:
+        yield events.VolumeFailed(volume=volume, name=name, error=str(error))
+    except (MemoryError, torch.OutOfMemoryError):
+        text = "There is too little memory for this volume; close other programs or choose the device cpu."
+        yield events.VolumeFailed(volume=volume, name=name, error=text)
 
 
 def predict_to_keeper(

@@ -12,6 +12,7 @@ from napari_semiseg.gui.keeper import create
 from napari_semiseg.gui.places import short
 from napari_semiseg.gui.problems import told
 from napari_semiseg.session import Session, default_path
+from napari_semiseg.session.glance import states_of
 
 if TYPE_CHECKING:
     from napari_semiseg.gui.desk import Desk
@@ -81,11 +82,13 @@ class Binder:
         if self.desk.training.phase.active:
             raise InputError("Stop the training before another session is opened.")
 
-        def opened(session: Session) -> None:
+        def opened(result: tuple[Session, list[Entry]]) -> None:
+            session, entries = result
             self.desk.close_sheet()
             if self.desk.session is not None:
                 self.desk.session.close()
-            self.desk.entries = [Entry.of_record(record) for record in session.volumes.values()]
+            self.desk.shelf.forget()
+            self.desk.entries = entries
             self._adopt(session)
             self._reattach(session)
             if self.desk.entries:
@@ -163,12 +166,10 @@ class Binder:
         return _numbered(entries, create(self.desk.place, self.desk.classes.all(), entries))
 
 
-def _read(place: Path) -> Session:
-    """Open a session and read its annotations, so that the UI thread need not."""
+def _read(place: Path) -> tuple[Session, list[Entry]]:
+    """Open a session and look at the states of its slices; voxels and annotations are read when they are shown."""
     session = Session.open(place)
-    for volume_id in session.volumes:
-        session.annotation(volume_id)
-    return session
+    return session, [Entry.of_record(record, states_of(session, i)) for i, record in session.volumes.items()]
 
 
 def _numbered(entries: list[Entry], result: tuple[Session, list[str]]) -> Session:

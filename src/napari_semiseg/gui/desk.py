@@ -30,6 +30,7 @@ from napari_semiseg.gui.regions import Regions
 from napari_semiseg.gui.review import Review
 from napari_semiseg.gui.runs import Runs
 from napari_semiseg.gui.sheet import Sheet
+from napari_semiseg.gui.shelf import Shelf
 from napari_semiseg.gui.slices import annotated
 from napari_semiseg.gui.training import Training
 from napari_semiseg.session import Session, default_path
@@ -92,6 +93,7 @@ class Desk:
         self.review = Review(self)
         self.regions = Regions(self)
         self.exporter = Exporter(self)
+        self.shelf = Shelf(self)
         self.keeper.failed.connect(self.not_saved)
         viewer.layers.events.inserted.connect(self._on_inserted)
         viewer.layers.events.removed.connect(self._on_removed)
@@ -155,6 +157,28 @@ class Desk:
         self.close_sheet()
         self._show(entry, None)
 
+    def step(self, by: int) -> None:
+        """Show the volume that is ``by`` places further in the list."""
+        if self.sheet is None or self.sheet.entry not in self.entries:
+            return
+        at = self.entries.index(self.sheet.entry) + by
+        if 0 <= at < len(self.entries):
+            self.show(self.entries[at])
+        else:
+            self.tell("This is the last volume." if by > 0 else "This is the first volume.")
+
+    @told
+    def look_for(self, entry: Entry, class_ids: tuple[int, ...] | None) -> None:
+        """Say which classes are looked for in a volume, None for all."""
+        if self.training.phase.active:
+            raise InputError("Wait until the training is over before you change what is looked for.")
+        if self.session is not None and entry.id is not None:
+            self.session.look_for(entry.id, class_ids)
+        elif class_ids is not None and not class_ids:
+            raise InputError("At least one class must be looked for.")
+        entry.looked_for = class_ids
+        self.volumes_changed.emit()
+
     def renew(self) -> None:
         """Show the present volume with a fresh annotation layer, read from the disk; its image layer stays."""
         assert self.sheet is not None
@@ -214,8 +238,12 @@ class Desk:
         self.keeper.flush()
         self.keeper.watch(None, None)
         self._without_listening(sheet.leave if keep_image else sheet.remove)
+        sheet.entry.states = list(sheet.states)
         if sheet.entry.id is not None:
             sheet.entry.volume = None
+            if self.session is not None and not keep_image:
+                # After the writes that are queued before it. What cannot be written is kept and tried again.
+                self.disk.run(partial(self.session.release, sheet.entry.id), failed=lambda _: None)
         elif self.keeper.pending:
             sheet.entry.painted = sheet.annotation.data, sheet.states
         self.sheet = None
@@ -295,6 +323,7 @@ class Desk:
         self.closed = True
         self.training.close()
         self.compute.close(wait=False)
+        self.shelf.close()
         self.training.lane.close(wait=False)
         self.keeper.finish(self.binder.at_last)
         if self.sheet is not None:

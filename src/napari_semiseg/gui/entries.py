@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,13 +38,26 @@ class Entry:
     id: str | None = None
     axis: int | None = None
     replaced: bool = False
+    looked_for: tuple[int, ...] | None = None
+    """Ids of the classes that are looked for in it, None for all."""
+    chosen: bool = True
+    """Whether it is trained on and predicted."""
+    states: list[SliceState] = field(default_factory=list)
+    """States of its slices when it was last at hand."""
     painted: tuple[NDArray[np.uint8], list[SliceState]] | None = None
     """What was painted (layer values) while another volume is shown and no session keeps it yet."""
 
     @classmethod
-    def of_record(cls, record: VolumeRecord) -> Entry:
+    def of_record(cls, record: VolumeRecord, states: list[SliceState]) -> Entry:
         """Return the entry of a volume of a session."""
-        return cls(name=record.name, geometry=record.geometry, id=record.id, axis=record.axis)
+        return cls(
+            name=record.name,
+            geometry=record.geometry,
+            id=record.id,
+            axis=record.axis,
+            looked_for=record.looked_for,
+            states=states,
+        )
 
     def belong(self, session: Session, volume_id: str) -> None:
         """Take over what the session knows of the volume."""
@@ -56,11 +69,13 @@ class Entry:
         if self.volume is None:
             raise ValueError(f"the voxels of {self.name} are not at hand")
         if self.volume.source is None:
-            return session.add_array(self.volume.data, self.geometry, self.name)
-        return session.add_volume(
-            self.volume.source,
-            axis=self.axis,
-            frame=self.volume.frame,
-            series=self.volume.series,
-            replace_nonfinite=self.replaced,
-        )
+            record = session.add_array(self.volume.data, self.geometry, self.name)
+        else:
+            record = session.add_volume(
+                self.volume.source,
+                axis=self.axis,
+                frame=self.volume.frame,
+                series=self.volume.series,
+                replace_nonfinite=self.replaced,
+            )
+        return record if self.looked_for is None else session.look_for(record.id, self.looked_for)

@@ -16,7 +16,9 @@ class Facts:
     ----------
     volumes : int
     annotated : int
-        Annotated slices of all volumes.
+        Annotated slices of the chosen volumes.
+    chosen : int
+        Volumes that are trained on and predicted.
     phase : Phase
     predicted : bool
         The shown volume has a prediction.
@@ -25,9 +27,22 @@ class Facts:
 
     volumes: int
     annotated: int
+    chosen: int
     phase: Phase
     predicted: bool
     rounds: int
+
+
+NONE_CHOSEN = "No volume is ticked in the Volumes tab: tick those to train on and to predict."
+
+
+def which_volumes(facts: Facts) -> str:
+    """Return a sentence about the volumes that are trained on; empty where there is no choice."""
+    if facts.volumes < 2:
+        return ""
+    if facts.chosen == facts.volumes:
+        return f"On all {facts.volumes} volumes."
+    return f"On {facts.chosen} of {facts.volumes} volumes, those ticked in the Volumes tab."
 
 
 def why_not_train(facts: Facts, *, needs_labels: bool = True) -> str | None:
@@ -36,8 +51,11 @@ def why_not_train(facts: Facts, *, needs_labels: bool = True) -> str | None:
         return "Open a volume and annotate some slices first."
     if facts.phase.active:
         return "A training is under way; stop it first."
+    if facts.chosen == 0:
+        return NONE_CHOSEN
     if facts.annotated == 0 and needs_labels:
-        return "Annotate at least one slice first (Label tab)."
+        some = "" if facts.chosen == facts.volumes else " of a volume that is ticked in the Volumes tab"
+        return f"Annotate at least one slice first{some} (Label tab)."
     return None
 
 
@@ -57,6 +75,8 @@ def why_not_pause(facts: Facts) -> str | None:
 
 def why_not_predict(facts: Facts) -> str | None:
     """Return why the whole volume cannot be predicted now, or None."""
+    if facts.phase is Phase.IDLE and facts.rounds and facts.chosen == 0:
+        return NONE_CHOSEN
     if facts.phase is Phase.TRAINING or (facts.phase is Phase.IDLE and facts.rounds):
         return None
     if facts.phase.active:
@@ -82,7 +102,7 @@ def clock(seconds: float) -> str:
 
 
 def progress_text(phase: Phase, progress: float, remaining: float | None, task: str = "") -> str:
-    """Return what the progress bar says; ``task`` is what a method prepares before it trains."""
+    """Return what the progress bar says; ``task`` is what a method prepares, or the volume that is predicted."""
     match phase:
         case Phase.IDLE:
             return ""
@@ -93,7 +113,7 @@ def progress_text(phase: Phase, progress: float, remaining: float | None, task: 
         case Phase.STOPPING:
             return "stopping, what was learned is kept …"
         case Phase.PREDICTING:
-            return f"predicting the volumes, {progress:.0%}"
+            return f"predicting {task or 'the volumes'}, {progress:.0%}"
         case Phase.PAUSED:
             return f"paused at {progress:.0%}"
     left = "" if remaining is None else f", {clock(remaining)} left"

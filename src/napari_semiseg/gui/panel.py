@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +14,17 @@ from napari_semiseg.gui import theme
 from napari_semiseg.gui.activity import ActivityBar
 from napari_semiseg.gui.catalogue import Catalogue
 from napari_semiseg.gui.desk import Desk
+from napari_semiseg.gui.hints import Hints
 from napari_semiseg.gui.letters import Letters
 from napari_semiseg.gui.widgets.export_tab import ExportTab
 from napari_semiseg.gui.widgets.header import Header
+from napari_semiseg.gui.widgets.hint_line import HintLine
 from napari_semiseg.gui.widgets.label_tab import LabelTab
 from napari_semiseg.gui.widgets.message_line import MessageLine
 from napari_semiseg.gui.widgets.pieces import MARGIN, column, scrolling
 from napari_semiseg.gui.widgets.review_tab import ReviewTab
 from napari_semiseg.gui.widgets.train_tab import TrainTab
+from napari_semiseg.gui.widgets.volumes_tab import KEYS, VolumesTab
 
 if TYPE_CHECKING:
     import napari
@@ -30,7 +34,7 @@ WIDTH = 360
 
 
 class Panel(QWidget):
-    """Header, four tabs, message line.
+    """Header, five tabs, message line.
 
     Parameters
     ----------
@@ -50,20 +54,23 @@ class Panel(QWidget):
         self.train = TrainTab(self.desk, theme_name)
         self.review = ReviewTab(self.desk)
         self.export = ExportTab(self.desk)
+        self.volumes = VolumesTab(self.desk)
         self.tabs = QTabWidget()
         for title, tab in (
             ("Label", self.label),
             ("Train", self.train),
             ("Review", self.review),
             ("Export", self.export),
+            ("Volumes", self.volumes),
         ):
             self.tabs.addTab(scrolling(tab), title)
         self.tabs.currentChanged.connect(self._on_tab)
         self.messages = MessageLine(theme_name)
+        self.hint = HintLine(Hints(self.desk))
         self.letters = Letters(self.desk)
         self.activity = ActivityBar(self.desk.training)
         self.catalogue = Catalogue(self.desk.compute)
-        self.setLayout(column(self.header, self.tabs, self.messages, margin=MARGIN))
+        self.setLayout(column(self.header, self.hint, self.tabs, self.messages, margin=MARGIN))
         self._paint(theme_name)
         self.desk.message.connect(self.messages.show_message)
         self.desk.offer.connect(self.messages.show_offer)
@@ -75,9 +82,9 @@ class Panel(QWidget):
         self._warm.setInterval(WARM_AFTER_MS)
         self._warm.timeout.connect(self._on_idle)
         self._warm.start()
+        for key, by in KEYS.items():
+            napari_viewer.bind_key(key, _stepper(self.desk, by), overwrite=True)
         self.desk.take_present_layers()
-        if self.desk.sheet is None:
-            self.desk.tell("Drop an image file on the window, or open one with “Add volume…”.")
 
     def showEvent(self, event: Any) -> None:
         """Find the window whose closing ends the desk."""
@@ -148,11 +155,22 @@ class Panel(QWidget):
         self.desk.training.warm()
 
 
+def _stepper(desk: Desk, by: int) -> Callable[[object], None]:
+    """Return what a key does; napari asks functions for their name, so that a partial would not do."""
+
+    def step(_: object) -> None:
+        desk.step(by)
+
+    return step
+
+
 def finish(desk: Desk, letters: Letters, activity: ActivityBar, *_: object) -> None:
     """Write what is left and let go; may be called again."""
     if not desk.closed:
         activity.close()
         letters.remove()
+        for key in KEYS:
+            desk.viewer.bind_key(key, None)
         desk.close()
 
 

@@ -32,6 +32,7 @@ class Runs:
         self._resting.timeout.connect(self._show_plane)
         # A run hears which slice is shown as soon as there is one to tell.
         desk.training.changed.connect(self.show_plane)
+        desk.training.noticed.connect(desk.tell)
 
     @told
     def start(self, plan: Plan, needs_labels: bool = True) -> None:
@@ -46,7 +47,8 @@ class Runs:
                 raise InputError("The session folder could not be created, so training cannot start.")
             if self.desk.keeper.pending:
                 raise InputError("What you painted is not on disk yet, so training waits; try again in a moment.")
-            self.desk.training.start(self.desk.session.path, plan)
+            chosen = self.chosen()
+            self.desk.training.start(self.desk.session.path, plan.model_copy(update={"volumes": chosen}))
             self.desk.show_overlay("labels")
             self.show_plane()
 
@@ -55,7 +57,7 @@ class Runs:
 
     @told
     def predict_now(self) -> None:
-        """Have all volumes predicted: as the networks stand now, or with the model of the last round."""
+        """Have the chosen volumes predicted: as the networks stand now, or with the model of the last round."""
         training, session = self.desk.training, self.desk.session
         if training.phase.active:
             training.predict_now()
@@ -63,28 +65,32 @@ class Runs:
         last = None if session is None else session.latest_round()
         if session is None or last is None:
             raise InputError("There is no model yet: train first.")
-        training.predict(session.path, last)
+        training.predict(session.path, last, self.chosen())
+
+    def chosen(self) -> tuple[str, ...]:
+        """Return the ids of the volumes that are ticked in the list; none for all of them."""
+        entries = self.desk.entries
+        return () if all(e.chosen for e in entries) else tuple(e.id for e in entries if e.chosen and e.id is not None)
 
     def facts(self) -> Facts:
         """Return what decides about the buttons."""
         return Facts(
             volumes=len(self.desk.entries),
-            annotated=sum(len(annotated(states)) for states in self.all_states()),
+            annotated=sum(len(annotated(states)) for states in self.all_states(chosen=True)),
             phase=self.desk.training.phase,
             predicted=self.desk.review.has_prediction,
+            chosen=sum(entry.chosen for entry in self.desk.entries),
             rounds=0 if self.desk.session is None else len(self.desk.session.rounds()),
         )
 
-    def all_states(self) -> list[list[SliceState]]:
-        """Return the slice states of every volume."""
+    def all_states(self, *, chosen: bool = False) -> list[list[SliceState]]:
+        """Return the slice states of every volume, or of those that are trained on."""
         found = []
-        for entry in self.desk.entries:
+        for entry in (e for e in self.desk.entries if e.chosen or not chosen):
             if self.desk.sheet is not None and self.desk.sheet.entry is entry:
                 found.append(self.desk.sheet.states)
-            elif self.desk.session is not None and entry.id is not None:
-                found.append(list(self.desk.session.annotation(entry.id).states))
-            elif entry.painted is not None:
-                found.append(entry.painted[1])
+            elif entry.states:
+                found.append(entry.states)
         return found
 
     @property
@@ -94,7 +100,7 @@ class Runs:
 
     def auto_sentence(self) -> str:
         """Return what automatic choice of the method would pick now, and why."""
-        return auto_sentence(self.all_states(), len(self.desk.classes.all()) + 1, small=not self.has_gpu)
+        return auto_sentence(self.all_states(chosen=True), len(self.desk.classes.all()) + 1, small=not self.has_gpu)
 
     def show_plane(self) -> None:
         """Tell the run which slice is on the screen, once it has been there for a moment."""

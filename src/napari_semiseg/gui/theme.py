@@ -41,8 +41,12 @@ def mix(theme: str, share: float) -> str:
 
 
 def stylesheet(theme: str) -> str:
-    """Return what the panel adds to napari's style: quiet captions."""
-    return f'QLabel[role="caption"] {{ color: {mix(theme, 0.35)}; }}'
+    """Return what the panel adds to napari's style: quiet captions, and a frame around hints."""
+    return (
+        f'QLabel[role="caption"] {{ color: {mix(theme, 0.35)}; }}'
+        f'QFrame[role="hint"] {{ border: 1px solid {colour(theme, "highlight")}; border-radius: 4px; }}'
+        'QFrame[role="hint"] QLabel { border: none; padding: 3px; }'
+    )
 
 
 def series(index: int, theme: str) -> str:

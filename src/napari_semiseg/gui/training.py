@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,7 +67,11 @@ class Training:
     noticed(text, severity)
         A sentence for the user.
     preview_ready(volume id, plane)
-    prediction_ready(volume id)
+    prediction_ready(volume id), predicting(volume id, progress)
+    volume_failed(event)
+        A volume was left out; the run goes on.
+    began()
+        A run is about to begin.
     ended(event)
         The terminal event.
     """
@@ -77,6 +81,9 @@ class Training:
     noticed = Signal(str, str)
     preview_ready = Signal(str, int)
     prediction_ready = Signal(str)
+    predicting = Signal(str, float)
+    volume_failed = Signal(object)
+    began = Signal()
     ended = Signal(object)
 
     def __init__(self, lane: Lane, make_supervisor: Callable[[], Supervisor]):
@@ -92,6 +99,7 @@ class Training:
         self.progress = 0.0
         self.remaining: float | None = None
         self.task = ""
+        self.volume = ""
         self.started: ev.Started | None = None
         self.notices: list[tuple[str, str]] = []
         self.pressed_at = 0.0
@@ -115,8 +123,8 @@ class Training:
         assert supervisor is not None
         self.lane.run(lambda: supervisor.train(session, plan), lambda new: self.follow(new, own=True), self._broke)
 
-    def predict(self, session: Path, round_: Round) -> None:
-        """Have all volumes predicted with the model of an ended round."""
+    def predict(self, session: Path, round_: Round, volumes: Sequence[str] = ()) -> None:
+        """Have volumes, all by default, predicted with the model of an ended round."""
         if self.phase is not Phase.IDLE:
             return
         self._reset()
@@ -124,7 +132,9 @@ class Training:
         self.warm()
         supervisor = self._supervisor
         assert supervisor is not None
-        self.lane.run(lambda: supervisor.predict(session, round_), lambda run: self.follow(run, own=True), self._broke)
+        self.lane.run(
+            lambda: supervisor.predict(session, round_, volumes), lambda run: self.follow(run, own=True), self._broke
+        )
 
     def follow(self, round_: Round, *, own: bool) -> None:
         """Follow a round that runs.
@@ -207,8 +217,13 @@ class Training:
             case ev.Predicting():
                 if self.phase is not Phase.STOPPING:
                     self._set(Phase.PREDICTING)
-                self.progress, self.remaining = event.progress, None
+                self.progress, self.remaining, self.volume = event.progress, None, event.volume
+                self.predicting.emit(event.volume, event.progress)
                 self.progressed.emit()
+            case ev.VolumeFailed():
+                self.notices.append((f"{event.name} was left out: {event.error}", "warning"))
+                self.noticed.emit(*self.notices[-1])
+                self.volume_failed.emit(event)
             case ev.PredictionReady():
                 self.prediction_ready.emit(event.volume)
             case ev.Paused():
@@ -250,6 +265,8 @@ class Training:
         self.started = None
         self.notices.clear()
         self.first_step_after = None
+        self.volume = ""
+        self.began.emit()
 
     def _set(self, phase: Phase) -> None:
         if phase is not self.phase:

@@ -51,7 +51,9 @@ def mask_of(session: Session, volume: str, source: Source = "merged") -> np.ndar
     if found is None:
         return resolved
     predicted = known(found.labels[:], session.class_ids)
-    return predicted if source == "prediction" else merged(resolved, predicted)
+    if source == "prediction":
+        return predicted
+    return merged(resolved, predicted, session.volumes[volume].unsought(session.class_ids))
 
 
 def _needed_prediction(session: Session, volume: str, source: Source) -> StoredPrediction | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,7 +33,12 @@ def settle(session: Session) -> dict[str, list[int]]:
     StorageError
     """
     rounds = session.rounds()
-    return {volume: settle_volume(session, volume, rounds) for volume in session.volumes}
+    chosen: dict[str, list[int]] = {}
+    for volume in session.volumes:
+        # Of a damaged one the run will tell.
+        with suppress(InputError), session.visiting(volume):
+            chosen[volume] = settle_volume(session, volume, rounds)
+    return chosen
 
 
 def settle_volume(session: Session, volume: str, rounds: Iterable[Round] | None = None) -> list[int]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from napari_semiseg import io
 from napari_semiseg.errors import InputError
 from napari_semiseg.io import Volume
+from napari_semiseg.session import voxels
 from napari_semiseg.session.schema import VolumeRecord
 
 
@@ -31,7 +32,7 @@ def record_of(
 
 
 def read_image(record: VolumeRecord, *, verify: bool = True) -> Volume:
-    """Read the image of a record.
+    """Read the image of a record, or recall it decoded (`session.voxels`) where its file was not touched since.
 
     Parameters
     ----------
@@ -46,6 +47,17 @@ def read_image(record: VolumeRecord, *, verify: bool = True) -> Volume:
     """
     if not os.path.exists(record.source):  # a path that cannot even be looked up is as good as gone
         raise InputError(f"The image {record.source} of {record.name} is gone; bring it back to that place.")
+    known = voxels.recall(record)
+    if known is not None:
+        return Volume(
+            data=known,
+            geometry=record.geometry,
+            name=record.name,
+            source=record.source,
+            frame=record.frame,
+            series=record.series,
+            notes=record.notes,
+        )
     if verify and io.content_hash(record.source, record.series) != record.hash:
         raise InputError(
             f"The image {record.source} is not the one that was annotated (its content changed); bring the "

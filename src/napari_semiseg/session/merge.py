@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import numpy as np
 
 UNSAID = 255
 
 
-def merged(resolved: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+def merged(resolved: np.ndarray, predicted: np.ndarray, unsought: Collection[int] = ()) -> np.ndarray:
     """Return the annotation where it says something and the prediction elsewhere.
 
     Parameters
@@ -18,8 +18,13 @@ def merged(resolved: np.ndarray, predicted: np.ndarray) -> np.ndarray:
         Class ids, 0 background, 255 not said.
     predicted : ndarray of uint8, same shape
         Class ids.
+    unsought : collection of int
+        Class ids that nobody looked for: background may be one of them.
     """
-    return np.where(resolved == UNSAID, predicted, resolved)
+    open_ = resolved == UNSAID
+    if unsought:
+        open_ |= (resolved == 0) & np.isin(predicted, list(unsought))
+    return np.where(open_, predicted, resolved)
 
 
 def accepted(said: np.ndarray, predicted: np.ndarray, *, overwrite: bool = False) -> np.ndarray:

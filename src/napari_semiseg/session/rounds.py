@@ -7,7 +7,7 @@ import io
 import os
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from napari_semiseg.errors import InputError, StorageError
 from napari_semiseg.session.control_file import ControlFile
 from napari_semiseg.session.predictions import StoredPrediction
 from napari_semiseg.session.processes import Runner, startup_log
-from napari_semiseg.session.storage import read_json, storing, write_bytes
+from napari_semiseg.session.storage import read_json, storing, write_bytes, write_json
 from napari_semiseg.session.versions import ROUND
 
 if TYPE_CHECKING:
@@ -55,13 +55,21 @@ class Round:
         self._events = path / f"{run}events.jsonl"
         self._process = path / f"{run}process.json"
 
-    def predicting(self) -> Round:
-        """Return the run that predicts with the model of this round, fresh."""
+    def predicting(self, volumes: Sequence[str] = ()) -> Round:
+        """Return the run that predicts some volumes, or all, with the model of this round, fresh."""
         again = Round(self.path, "predict-")
         for file in (again._events, again._process, again.control.path, again.log):
             with storing(file):
                 file.unlink(missing_ok=True)
+        write_json(again.path / "predict-request.json", {"volumes": list(volumes)})
         return again
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The volumes that a predicting run was asked for; empty for all."""
+        with contextlib.suppress(InputError, KeyError, TypeError):
+            return tuple(map(str, read_json(self.path / "predict-request.json")["volumes"]))
+        return ()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Round) and (other.path, other.run) == (self.path, self.run)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from napari_semiseg.engine.control import Control, Wish
 from napari_semiseg.engine.events import Event
 from napari_semiseg.engine.plan import Plan
 from napari_semiseg.errors import InputError, SemisegError, StorageError
+from napari_semiseg.session.choosing import chosen
 from napari_semiseg.session.predictions import StoringWriter
 from napari_semiseg.session.rounds import Round
 from napari_semiseg.session.schema import SliceState
@@ -71,7 +72,7 @@ def run_round(
 def predict_round(
     session: Session, round_: Round, *, control: Control | None = None, threads: int = 0, worker: bool = False
 ) -> Iterator[Event]:
-    """Predict all volumes with the model of a round.
+    """Predict the wanted volumes, or all, with the model of a round.
 
     Parameters
     ----------
@@ -133,8 +134,12 @@ def _train(session: Session, round_: Round, control: Control, threads: int) -> I
     plan = Plan.model_validate(config["plan"])
     plan = plan.model_copy(update={"threads": plan.threads or threads})
     earlier = _earlier(session, config.get("continues"))
-    volumes, class_ids = session.training_volumes(since=earlier, round_=round_)
-    yield from _warnings(session)
+    class_ids = session.class_ids
+    volumes: list[TrainingVolume] = []
+    yield from _readable(
+        session, plan.volumes, lambda volume: volumes.append(session.training_volume(volume, earlier, round_=round_))
+    )
+    yield from _warnings(session, [volume.id for volume in volumes])
     yield from _flattered(volumes)
     resume = round_.state_files() if round_.has_model else None
     start = Model.load(round_.path) if resume else Model.load(earlier.path) if earlier is not None else None
@@ -159,7 +164,29 @@ def _train(session: Session, round_: Round, control: Control, threads: int) -> I
                 keeper.mean_entropy[event.volume] = event.mean_entropy
             case events.Judged():
                 keeper.judged = {"held_out": event.held_out, "calibration": event.calibration}
+            case events.VolumeFailed():
+                event = replace(event, name=session.volumes[event.volume].name)
         yield event
+
+
+def _readable(session: Session, wanted: Sequence[str], read: Callable[[str], object]) -> Iterator[Event]:
+    """Read the wanted volumes, all if none is named; those that cannot be read are told, and left out.
+
+    Raises
+    ------
+    InputError
+        If none of them can be read.
+    """
+    failed: list[str] = []
+    volumes = chosen(session.volumes, wanted)
+    for volume in volumes:
+        try:
+            read(volume)
+        except InputError as error:
+            failed.append(str(error))
+            yield events.VolumeFailed(volume=volume, name=session.volumes[volume].name, error=str(error))
+    if failed and len(failed) == len(volumes):
+        raise InputError(failed[0] if len(failed) == 1 else f"No volume can be trained on. {failed[0]}")
 
 
 def _predict(session: Session, round_: Round, control: Control, threads: int) -> Iterator[Event]:
@@ -167,7 +194,7 @@ def _predict(session: Session, round_: Round, control: Control, threads: int) ->
 
     from napari_semiseg.engine.device import choose_device, choose_precision, choose_threads
     from napari_semiseg.engine.model import Model
-    from napari_semiseg.engine.train import predict_to_keeper
+    from napari_semiseg.engine.train import attempted, predict_to_keeper
 
     if not round_.has_model:
         raise InputError(f"Round {round_.number} has no model to predict with; train first.")
@@ -178,13 +205,24 @@ def _predict(session: Session, round_: Round, control: Control, threads: int) ->
     device = choose_device(plan.device)
     model = Model.load(round_.path, device)
     keeper = SessionKeeper(round_, model.class_ids)
-    yield from _judge_now(session, round_, model, choose_precision(plan.precision, device))
-    for volume_id in session.volumes:
-        # One at a time, so that many need no more memory than one.
-        volume = session.training_volume(volume_id, class_ids=model.class_ids)
-        yield from predict_to_keeper(model, volume, keeper, control, choose_precision(plan.precision, device))
+    dtype = choose_precision(plan.precision, device)
+    yield from _judge_now(session, round_, model, dtype)
+    failed: list[str] = []
+    for volume_id in (volumes := chosen(session.volumes, round_.wanted)):
+
+        def predicted(volume_id: str = volume_id) -> Iterator[Event]:
+            # One at a time, so that many need no more memory than one.
+            with session.visiting(volume_id):
+                volume = session.training_volume(volume_id, class_ids=model.class_ids)
+            yield from predict_to_keeper(model, volume, keeper, control, dtype)
+
+        for event in attempted(volume_id, session.volumes[volume_id].name, predicted()):
+            failed += [event.error] if isinstance(event, events.VolumeFailed) else []
+            yield event
         if control.wish().stop:
             break
+    if failed and len(failed) == len(volumes):
+        raise InputError(failed[0] if len(failed) == 1 else f"No volume could be predicted. {failed[0]}")
     reason = "stopped" if control.wish().stop else "predicted"
     yield events.Finished(reason=reason, steps=0, seconds=0.0)
 
@@ -208,10 +246,10 @@ def _earlier(session: Session, number: int | None) -> Round | None:
     return next((r for r in session.rounds() if r.number == number and r.has_model), None)
 
 
-def _warnings(session: Session) -> Iterator[Event]:
+def _warnings(session: Session, volumes: Sequence[str]) -> Iterator[Event]:
     scribbled = [
         (volume, plane)
-        for volume in session.volumes
+        for volume in volumes
         for plane, state in enumerate(session.annotation(volume).states)
         if state == SliceState.SCRIBBLED
     ]
@@ -241,9 +279,14 @@ def _judge_now(session: Session, round_: Round, model: Model, dtype: torch.dtype
     if round_.metrics().get("held_out") or not any(round_.config.get("held_out", {}).values()):
         return
     ids = [volume for volume in session.volumes if round_.config["held_out"].get(volume)]
-    # One at a time, so that many need no more memory than one.
-    volumes = (session.training_volume(volume, class_ids=model.class_ids, round_=round_) for volume in ids)
-    judged = judge_later(model, volumes, dtype)
+
+    def volumes() -> Iterator[TrainingVolume]:
+        # One at a time, so that many need no more memory than one. Of those that cannot be read the run will tell.
+        for volume in ids:
+            with contextlib.suppress(InputError):
+                yield session.training_volume(volume, class_ids=model.class_ids, round_=round_)
+
+    judged = judge_later(model, volumes(), dtype)
     if judged is not None:
         measured = {"held_out": judged.held_out, "calibration": judged.calibration}
         write_json(round_.path / "metrics.json", {**round_.metrics(), **measured})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,9 @@ class VolumeRecord(BaseModel):
     geometry : Geometry
     notes : tuple of str
     replace_nonfinite : bool
+    looked_for : tuple of int, or None
+        Ids of the classes that are looked for in this volume; None for all, those to come as well. What is background
+        on a complete slice may be one of the others.
     """
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
@@ -97,6 +100,12 @@ class VolumeRecord(BaseModel):
     geometry: Geometry
     notes: tuple[str, ...] = ()
     replace_nonfinite: bool = False
+    looked_for: tuple[int, ...] | None = None
+
+    def unsought(self, class_ids: Iterable[int]) -> frozenset[int]:
+        """Return those of some class ids that are not looked for in this volume."""
+        sought = self.looked_for
+        return frozenset() if sought is None else frozenset(i for i in class_ids if i and i not in sought)
 
     @field_validator("geometry", mode="before")
     @classmethod

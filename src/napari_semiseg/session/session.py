@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from napari_semiseg.errors import InputError, StorageError
 from napari_semiseg.io import Geometry, Volume
 from napari_semiseg.session.annotation import Annotation
 from napari_semiseg.session.beginnings import beginnings
+from napari_semiseg.session.choosing import chosen, looking_for, without_class
 from napari_semiseg.session.classes import changed_classes, free_id, index_of, new_class, with_ids
 from napari_semiseg.session.folder import SessionFolder
 from napari_semiseg.session.holding import judged, settle
@@ -123,6 +125,7 @@ class Session(SessionFolder):
         frame: int | None = None,
         series: str | None = None,
         replace_nonfinite: bool = False,
+        looked_for: Collection[int] | None = None,
     ) -> VolumeRecord:
         """Add an image, and what is labelled on it already.
 
@@ -135,11 +138,13 @@ class Session(SessionFolder):
             Further planes that are complete.
         axis, frame, series, replace_nonfinite
             See `napari_semiseg.io.read_volume`.
+        looked_for : collection of int, optional
+            See `look_for`.
 
         Raises
         ------
         InputError
-            If image, mask or plane numbers cannot be used; the session is left as it was.
+            If image, mask, plane numbers or classes cannot be used; the session is left as it was.
         StorageError
         """
         source = Path(source).absolute()
@@ -151,6 +156,10 @@ class Session(SessionFolder):
             raise InputError(f"{source} has slices 0 to {planes - 1}; slice {beyond[0]} cannot be complete.")
         said, states = from_mask(mask, volume.geometry.shape, complete_slices)
         record = record_of(self._free_volume_id(volume.name), volume, source, replaced=replace_nonfinite)
+        if looked_for is not None:
+            record = looking_for(
+                record, looked_for, with_ids(self.classes, set(np.unique(said).tolist()) - {0, UNSAID})
+            )
         with self._undone_on_failure(record.id):
             return self._add(record, said, states)
 
@@ -242,6 +251,29 @@ class Session(SessionFolder):
                 )
         return self._annotations[volume_id]
 
+    def release(self, volume_id: str) -> None:
+        """Write what is painted on a volume and let go of it; the next call of `annotation` reads it anew.
+
+        Raises
+        ------
+        StorageError
+            If it cannot be written; then it is kept.
+        """
+        annotation = self._annotations.get(volume_id)
+        if annotation is not None:
+            annotation.flush()
+            del self._annotations[volume_id]
+
+    @contextmanager
+    def visiting(self, volume_id: str) -> Iterator[Annotation]:
+        """Lend what was painted on a volume; what was not at hand before is let go of afterwards."""
+        kept = volume_id in self._annotations
+        try:
+            yield self.annotation(volume_id)
+        finally:
+            if not kept:
+                self.release(volume_id)
+
     def _record(self, volume_id: str) -> VolumeRecord:
         if volume_id not in self.volumes:
             raise InputError(f"The session has no volume {volume_id!r}; it has {', '.join(self.volumes) or 'none'}.")
@@ -249,6 +281,25 @@ class Session(SessionFolder):
 
     def _folder(self, volume_id: str) -> Path:
         return self.path / "volumes" / volume_id
+
+    def look_for(self, volume_id: str, class_ids: Collection[int] | None) -> VolumeRecord:
+        """Say which classes are looked for in a volume; what is background there may be one of the others.
+
+        Parameters
+        ----------
+        volume_id : str
+        class_ids : collection of int, or None
+            None for all, those to come as well.
+
+        Raises
+        ------
+        InputError
+            If there is no such volume or class, or none is named.
+        """
+        record = looking_for(self._record(volume_id), class_ids, self.classes)
+        self._commit(volumes={**self.volumes, volume_id: record})
+        self.volumes_changed.emit()
+        return record
 
     # -- classes ----------------------------------------------------------------------------------------------
 
@@ -310,7 +361,8 @@ class Session(SessionFolder):
                 annotation.set_plane(plane, said)
                 self.slice_changed.emit(volume_id, plane)
             annotation.flush()
-        self._commit(classes=[c for c in self.classes if c.id != class_id])
+        kept = [c for c in self.classes if c.id != class_id]
+        self._commit(classes=kept, volumes=without_class(self.volumes, class_id))
         self.classes_changed.emit()
 
     def _ids_of_rounds(self) -> set[int]:
@@ -366,7 +418,7 @@ class Session(SessionFolder):
         Raises
         ------
         InputError
-            If the plan names a round to start from that does not exist or has no model.
+            If the plan names a round to start from that does not exist or has no model, or an unknown volume.
         StorageError
         """
         self.close()
@@ -374,7 +426,7 @@ class Session(SessionFolder):
         continues, pretrained = beginnings(self.recent_rounds(), plan)
         created = new_round_in(
             self.path / "rounds",
-            plan=plan.model_dump(),
+            plan={**plan.model_dump(), "volumes": chosen(self.volumes, plan.volumes) if plan.volumes else []},
             classes=[c.model_dump() for c in self.classes],
             digests=self.digests(),
             held_out=held_out,
@@ -413,15 +465,18 @@ class Session(SessionFolder):
         annotation = self.annotation(volume_id)
         held_out = {} if round_ is None else round_.config.get("held_out", {})
         honest = {} if round_ is None else judged(self.rounds(), round_)
-        return to_training(
+        class_ids = class_ids or self.class_ids
+        found = to_training(
             self.load_volume(volume_id),
             volume_id,
             annotation,
-            class_ids or self.class_ids,
+            class_ids,
             before,
             held_out.get(volume_id, ()),
             honest.get(volume_id, ()),
         )
+        unsought = self.volumes[volume_id].unsought(class_ids)
+        return replace(found, unsought=frozenset(i for i, c in enumerate(class_ids) if c in unsought))
 
     def training_volumes(
         self, since: Round | None = None, round_: Round | None = None
@@ -444,10 +499,9 @@ class Session(SessionFolder):
         return volumes, self.class_ids
 
     def digests(self) -> dict[str, dict[str, str]]:
-        """Return the fingerprint of every annotated plane, by volume and plane."""
-        return {
-            volume_id: {
-                str(p): self.annotation(volume_id).digest(p) for p in self.annotation(volume_id).annotated_planes()
-            }
-            for volume_id in self.volumes
-        }
+        """Return the fingerprint of every annotated plane, by volume and plane; without volumes that are damaged."""
+        found: dict[str, dict[str, str]] = {}
+        for volume_id in self.volumes:
+            with suppress(InputError), self.visiting(volume_id) as annotation:
+                found[volume_id] = {str(p): annotation.digest(p) for p in annotation.annotated_planes()}
+        return found

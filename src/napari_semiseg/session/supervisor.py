@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -16,6 +16,7 @@ from napari_semiseg.engine import events
 from napari_semiseg.engine.events import Event
 from napari_semiseg.engine.plan import Plan
 from napari_semiseg.errors import StorageError
+from napari_semiseg.session.choosing import chosen
 from napari_semiseg.session.processes import startup_log
 from napari_semiseg.session.rounds import Round
 from napari_semiseg.session.session import Session
@@ -97,15 +98,15 @@ class Supervisor:
         self._request(opened.path, round_)
         return round_
 
-    def predict(self, session: str | Path | Session, round_: Round) -> Round:
-        """Have all volumes predicted with the model of a round; returns the run to watch at once.
+    def predict(self, session: str | Path | Session, round_: Round, volumes: Sequence[str] = ()) -> Round:
+        """Have volumes, all by default, predicted with the model of a round; returns the run to watch at once.
 
         Raises
         ------
         InputError, StorageError
         """
         opened = session if isinstance(session, Session) else Session.open(session)
-        run = round_.predicting()
+        run = round_.predicting(chosen(opened.volumes, volumes) if volumes else ())
         self._request(opened.path, run)
         return run
 

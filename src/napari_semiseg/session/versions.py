@@ -107,7 +107,13 @@ def _version_of(content: Any) -> int | None:
     return version if isinstance(version, int) and not isinstance(version, bool) and version >= 1 else None
 
 
-SESSION = Schema()
+def _looked_for(content: Content) -> Content:
+    """Version 2 says in which volumes only some classes were looked for; before, all were in all."""
+    volumes = [{**volume, "looked_for": None} for volume in content["volumes"]]
+    return {**content, "volumes": volumes}
+
+
+SESSION = Schema((_looked_for,))
 """``session.json``."""
 
 SLICES = Schema((dict,))

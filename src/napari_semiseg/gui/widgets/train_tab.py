@@ -44,6 +44,7 @@ class TrainTab(QWidget):
         self.method.setToolTip("How the model learns. Default: automatic, by what is annotated and by this machine.")
         self.method.addItem("Automatic", "auto")
         self.summary = caption()
+        self.volumes = caption()
         self.unit = QComboBox()
         self.unit.addItems(["minutes", "steps"])
         self.unit.setToolTip("Whether the budget is a time or a number of training steps. Default: minutes.")
@@ -66,11 +67,15 @@ class TrainTab(QWidget):
         self.form = MethodForm()
         self.settings = collapsible("Settings", self._settings())
         self.start = button(
-            "Train", "Start a training round on all annotated slices, in a process beside napari", self._on_start
+            "Train",
+            "Start a training round on all annotated slices of the ticked volumes, in a process beside napari",
+            self._on_start,
         )
         self.pause = button("Pause", "Hold the training, or let it go on", lambda: desk.training.pause())
         self.stop = button("Stop", "End the training now and keep what was learned", lambda: desk.training.stop())
-        self.predict = button("Predict now", "Predict all volumes with what was learned so far", desk.runs.predict_now)
+        self.predict = button(
+            "Predict now", "Predict the ticked volumes with what was learned so far", desk.runs.predict_now
+        )
         self.bar = QProgressBar()
         self.bar.setRange(0, 1000)
         self.bar.setTextVisible(True)
@@ -81,6 +86,7 @@ class TrainTab(QWidget):
         layout = column(
             self._choices(),
             self.summary,
+            self.volumes,
             self.settings,
             self.start,
             row(self.pause, self.stop, self.predict),
@@ -144,13 +150,21 @@ class TrainTab(QWidget):
         started = training.started
         self.state.setText("" if started is None else f"{started.method} on {started.device}: {started.reason}")
         self.state.setVisible(started is not None)
+        self.volumes.setText(outlook.which_volumes(facts))
+        self.volumes.setVisible(bool(self.volumes.text()))
         self._on_progress()
 
     def _on_progress(self) -> None:
         training = self.desk.training
         self.bar.setValue(round(1000 * training.progress) if training.phase.active else 0)
-        self.bar.setFormat(outlook.progress_text(training.phase, training.progress, training.remaining, training.task))
+        task = self._predicted() if training.phase is Phase.PREDICTING else training.task
+        self.bar.setFormat(outlook.progress_text(training.phase, training.progress, training.remaining, task))
         self.plot.request()
+
+    def _predicted(self) -> str:
+        """Return the name of the volume that is being predicted."""
+        names = {entry.id: entry.name for entry in self.desk.entries}
+        return names.get(self.desk.training.volume, "")
 
     def _on_start(self) -> None:
         try:
