@@ -13,11 +13,12 @@ from typing import Any
 
 from skimage.io import imsave
 
+from napari_semiseg.data.phantoms import cardiac
 from napari_semiseg.engine.plan import Plan
 from napari_semiseg.gui.demo import open_window, settle, wait
 from napari_semiseg.session.sample import create_sample
 
-TABS = {"label": 0, "train": 1, "review": 2, "export": 3}
+TABS = {"label": 0, "train": 1, "review": 2, "export": 3, "volumes": 4}
 
 
 class Camera:
@@ -98,6 +99,15 @@ def main() -> None:
 
     panel.tabs.setCurrentIndex(TABS["export"])
     camera.shoot("export")
+
+    second = cardiac(seed=1)
+    viewer.add_image(second.image, scale=second.spacing, name="second patient", units="mm")
+    desk.take_layer(viewer.layers[-1])
+    wait(lambda: len(desk.entries) == 2 and desk.entries[1].id is not None, "the second volume")
+    desk.step(-1)
+    wait(lambda: desk.sheet is not None and len(desk.shelf.thumbnails) == 2, "the list of volumes")
+    panel.tabs.setCurrentIndex(TABS["volumes"])
+    camera.shoot("volumes")
     viewer.close()
 
 

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from napari_semiseg.engine.control import LocalControl
     from napari_semiseg.engine.evaluate import Score
     from napari_semiseg.engine.events import Event
-    from napari_semiseg.engine.model import Model
     from napari_semiseg.engine.suggest import Suggestion
-    from napari_semiseg.io import Volume
     from napari_semiseg.regions.comparison import Change
     from napari_semiseg.regions.measures import Measures
     from napari_semiseg.session import Session
@@ -270,7 +268,7 @@ def predict(
     from napari_semiseg.engine.model import Model
     from napari_semiseg.session import Session
     from napari_semiseg.session.choosing import chosen
-    from napari_semiseg.session.export import file_stems
+    from napari_semiseg.session.segmenting import Subject, segment
 
     session = source if isinstance(source, Session) else None
     if not isinstance(source, Session) and (Path(source) / "session.json").exists():
@@ -293,79 +291,17 @@ def predict(
         if volumes:
             raise InputError("Give either images or volumes of the session, not both.")
         options = {"axis": axis, "series": series, "frame": frame, "replace_nonfinite": replace_nonfinite}
-        subjects = [_Subject.of_file(Path(image), options) for image in images]
+        subjects = [Subject.of_file(Path(image), **options) for image in images]
     elif session is not None:
-        subjects = [_Subject.of_session(session, i, model) for i in chosen(session.volumes, volumes)]
+        subjects = [Subject.of_session(session, i, model) for i in chosen(session.volumes, volumes)]
     else:
         raise InputError(f"{source} is a model; give the images to segment.")
-    stems = list(file_stems({str(i): subject.name for i, subject in enumerate(subjects)}).values())
-    wanted = {"labels": out, "entropy": entropy, "disagreement": disagreement, "probabilities": probabilities}
-    targets = {kind: _targets(Path(path), stems) for kind, path in wanted.items() if path is not None}
-    _refuse_overwriting([subject.source for subject in subjects], targets)
     if disagreement is not None and not model.has_disagreement:
         raise InputError(f"The method {model.method.name} has one network, so there is no disagreement to write.")
+    wanted = {"labels": out, "entropy": entropy, "disagreement": disagreement, "probabilities": probabilities}
     colours = {c.id: c.rgb for c in session.classes} if session is not None else None
-    written: list[Path] = []
-    errors: list[InputError] = []
-    for index, subject in enumerate(subjects):
-        try:
-            _segment(model, subject, {kind: paths[index] for kind, paths in targets.items()}, colours)
-        except InputError as error:
-            errors.append(error)
-            if failed is not None:
-                failed(subject.name, error)
-        else:
-            written.append(targets["labels"][index])
-    if errors and failed is None:
-        raise errors[0]
-    return written
-
-
-@dataclass(frozen=True)
-class _Subject:
-    """What is segmented: read only when its turn comes, so that many need no more memory than one."""
-
-    name: str
-    source: Path
-    read: Callable[[], tuple[Volume, np.ndarray | None, frozenset[int]]]
-    """Image, and what is annotated: it helps models trained with guidance."""
-
-    @classmethod
-    def of_file(cls, path: Path, options: Mapping[str, Any]) -> _Subject:
-        from napari_semiseg import io
-        from napari_semiseg.io.sniff import image_stem
-
-        return cls(image_stem(path), path, lambda: (io.read_volume(path, **options), None, frozenset()))
-
-    @classmethod
-    def of_session(cls, session: Session, volume: str, model: Model) -> _Subject:
-        from napari_semiseg import io
-
-        def read() -> tuple[Volume, np.ndarray | None, frozenset[int]]:
-            with session.visiting(volume):
-                known = session.training_volume(volume, class_ids=model.class_ids)
-            record = session.volumes[volume]
-            image = io.Volume(data=known.image, geometry=record.geometry, name=record.name)
-            return image, known.labels, known.unsought
-
-        return cls(session.volumes[volume].name, session.volumes[volume].source, read)
-
-
-def _segment(
-    model: Model, subject: _Subject, targets: Mapping[str, Path], colours: Mapping[int, tuple[int, int, int]] | None
-) -> None:
-    """Write the mask of one volume, and the maps that are wanted."""
-    from napari_semiseg import io
-    from napari_semiseg.engine.predict import join, predict_volume
-
-    volume, labels, unsought = subject.read()
-    blocks = predict_volume(model, volume.data, volume.geometry.spacing, labels=labels, unsought=unsought)
-    maps = join([block for _, block in blocks])
-    io.write_mask(targets["labels"], maps.labels, volume.geometry, dict(model.class_names), colours)
-    for kind in targets.keys() - {"labels"}:
-        values = getattr(maps, kind).astype(np.float32) / 255
-        write = io.write_maps if kind == "probabilities" else io.write_map
-        write(targets[kind], values, volume.geometry)
+    places = {kind: Path(path) for kind, path in wanted.items() if path is not None}
+    return segment(model, subjects, places, colours, failed)
 
 
 def suggest(session: str | Path | Session, *, count: int = 3, order: str = "ranked") -> list[tuple[str, Suggestion]]:
@@ -609,24 +545,3 @@ def _opened(session: str | Path | Session) -> Session:
     from napari_semiseg.session import Session
 
     return session if isinstance(session, Session) else Session.open(Path(session))
-
-
-def _targets(path: Path, stems: Sequence[str]) -> list[Path]:
-    """Return one file per volume: the path itself for one volume, else files in a folder of that name."""
-    is_folder = path.is_dir() or not path.suffixes
-    if len(stems) == 1 and not is_folder:
-        return [path]
-    if not is_folder:
-        raise InputError(f"{path} is one file name for {len(stems)} volumes; give a folder.")
-    path.mkdir(parents=True, exist_ok=True)
-    return [path / f"{stem}.nii.gz" for stem in stems]
-
-
-def _refuse_overwriting(images: Sequence[Path | None], targets: Mapping[str, Sequence[Path]]) -> None:
-    """Refuse to write a result over an image or over another result."""
-    taken = {image.resolve(): f"the image {image}" for image in images if image is not None}
-    for kind, paths in targets.items():
-        for path in paths:
-            if path.resolve() in taken:
-                raise InputError(f"The {kind} would be written over {taken[path.resolve()]}; choose another place.")
-            taken[path.resolve()] = f"the {kind} {path}"

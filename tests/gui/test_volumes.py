@@ -134,6 +134,8 @@ def test_many_volumes(make_panel, place):
     hands.wait(lambda: not desk.training.phase.active, 180)
     round_ = desk.session.rounds()[-1]
     assert round_.status == "finished", round_.last_event()
+    hands.qtbot.wait(3000)
+    print(lines(panel), desk.shelf.glances, desk.shelf.progress, round_.events()[-8:])
     hands.wait(lambda: "predicted just now" in lines(panel)[0], 20)
     assert "left out" in lines(panel)[1]
     assert "is gone" in tab.list.item(1).toolTip()

@@ -16,7 +16,7 @@ from napari_semiseg.session import Session, glance, voxels
 def cache(tmp_path, monkeypatch):
     """A cache of its own."""
     monkeypatch.setenv("SEMISEG_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "voxels"
+    return tmp_path / "cache"
 
 
 def test_a_kept_image_is_mapped_and_equal(session):

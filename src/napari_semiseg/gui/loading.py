@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from napari_semiseg.gui.entries import Entry
 from napari_semiseg.io import Volume
-from napari_semiseg.session import Session, SliceState
+from napari_semiseg.session import Annotation, Session, SliceState
 from napari_semiseg.session.annotation import swap_unsaid
 
 if TYPE_CHECKING:
@@ -37,6 +37,17 @@ class Loaded:
         return cls(entry.volume, np.zeros(shape, np.uint8), [SliceState.UNLABELLED] * shape[0])
 
 
+def layer_values(annotation: Annotation) -> NDArray[np.uint8]:
+    """Return what was painted in the values of a layer, shape (planes, rows, columns).
+
+    Planes that were never changed say nothing, and memory that is only asked for as zeros costs nothing.
+    """
+    values = np.zeros(annotation.said.shape, np.uint8)
+    for plane in np.flatnonzero(annotation.revisions):
+        values[plane] = swap_unsaid(annotation.said[plane])
+    return values
+
+
 def load(session: Session, entry: Entry) -> Loaded:
     """Read a volume of a session.
 
@@ -49,7 +60,7 @@ def load(session: Session, entry: Entry) -> Loaded:
     annotation = session.annotation(entry.id)
     return Loaded(
         volume=session.load_volume(entry.id),
-        values=np.array(swap_unsaid(annotation.said)),
+        values=layer_values(annotation),
         states=list(annotation.states),
         prediction=session.latest_prediction(entry.id),
     )

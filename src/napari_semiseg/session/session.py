@@ -346,7 +346,10 @@ class Session(SessionFolder):
             If the class is painted and ``erase`` is false.
         """
         index = index_of(self.classes, class_id)
-        painted = {v: np.flatnonzero((self.annotation(v).said == class_id).any(axis=(1, 2))) for v in self.volumes}
+        painted: dict[str, list[int]] = {}
+        for volume_id in self.volumes:
+            with self.visiting(volume_id) as annotation:
+                painted[volume_id] = np.flatnonzero((annotation.said == class_id).any(axis=(1, 2))).tolist()
         count = sum(len(planes) for planes in painted.values())
         if count and not erase:
             raise InputError(
@@ -354,13 +357,13 @@ class Session(SessionFolder):
                 "confirm that it may be erased there."
             )
         for volume_id, planes in painted.items():
-            annotation = self.annotation(volume_id)
-            for plane in planes.tolist():
-                said = annotation.said[plane].copy()
-                said[said == class_id] = UNSAID
-                annotation.set_plane(plane, said)
-                self.slice_changed.emit(volume_id, plane)
-            annotation.flush()
+            with self.visiting(volume_id) as annotation:
+                for plane in planes:
+                    said = annotation.said[plane].copy()
+                    said[said == class_id] = UNSAID
+                    annotation.set_plane(plane, said)
+                    self.slice_changed.emit(volume_id, plane)
+                annotation.flush()
         kept = [c for c in self.classes if c.id != class_id]
         self._commit(classes=kept, volumes=without_class(self.volumes, class_id))
         self.classes_changed.emit()

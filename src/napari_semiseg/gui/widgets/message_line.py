@@ -34,6 +34,7 @@ class MessageLine(QWidget):
         self.dismiss.setToolTip("Dismiss this message")
         self.dismiss.clicked.connect(self.clear_error)
         self.act = QPushButton()
+        self.act.setToolTip("Do what is offered")
         self.act.clicked.connect(self._on_act)
         self.decline = QToolButton()
         self.decline.setText("×")
@@ -66,6 +67,7 @@ class MessageLine(QWidget):
         self._severity = "info"
         self.text.setText(text)
         self.act.setText(title)
+        self.act.setToolTip(f"{title}: {text}")
         self._action = action
         self.act.setVisible(True)
         self.decline.setVisible(True)

@@ -189,6 +189,7 @@ def collapsible(title: str, content: QWidget) -> QCollapsible:
     section.addWidget(content)
     section.collapse(animate=False)
     section.setProperty("role", "section")
+    section.toggleButton().setToolTip(f"{title}: click to unfold or to fold away. Default: folded away.")
     return section
 
 

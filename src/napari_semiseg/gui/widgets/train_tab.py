@@ -69,7 +69,7 @@ class TrainTab(QWidget):
         self.start = button(
             "Train",
             "Start a training round on all annotated slices of the ticked volumes, in a process beside napari",
-            self._on_start,
+            self.begin,
         )
         self.pause = button("Pause", "Hold the training, or let it go on", lambda: desk.training.pause())
         self.stop = button("Stop", "End the training now and keep what was learned", lambda: desk.training.stop())
@@ -79,6 +79,7 @@ class TrainTab(QWidget):
         self.bar = QProgressBar()
         self.bar.setRange(0, 1000)
         self.bar.setTextVisible(True)
+        self.bar.setToolTip("How far the run is, and how long it goes on")
         self.bar.setFormat("")
         self.state = sentence()
         self.plot = LossPlot(desk.training.history, theme_name)
@@ -166,7 +167,8 @@ class TrainTab(QWidget):
         names = {entry.id: entry.name for entry in self.desk.entries}
         return names.get(self.desk.training.volume, "")
 
-    def _on_start(self) -> None:
+    def begin(self) -> None:
+        """Start a round with what is chosen here."""
         try:
             plan = self.plan()
         except ValidationError as error:
