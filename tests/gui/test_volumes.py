@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import weakref
 from pathlib import Path
 
@@ -81,7 +80,6 @@ def test_many_volumes(make_panel, place):
     hands.key(Qt.Key.Key_PageDown, Qt.KeyboardModifier.ControlModifier)
     hands.wait(lambda: desk.sheet is not None and desk.sheet.entry.name == "patient 2")
     hands.qtbot.wait(200)
-    gc.collect()
     assert first() is None, "the first volume's annotation is still held"
     assert [entry.volume is not None for entry in desk.entries] == [False, False, True, False]
     assert list(desk.session._annotations) == [desk.sheet.entry.id]
@@ -134,8 +132,6 @@ def test_many_volumes(make_panel, place):
     hands.wait(lambda: not desk.training.phase.active, 180)
     round_ = desk.session.rounds()[-1]
     assert round_.status == "finished", round_.last_event()
-    hands.qtbot.wait(3000)
-    print(lines(panel), desk.shelf.glances, desk.shelf.progress, round_.events()[-8:])
     hands.wait(lambda: "predicted just now" in lines(panel)[0], 20)
     assert "left out" in lines(panel)[1]
     assert "is gone" in tab.list.item(1).toolTip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -156,6 +157,7 @@ class Desk:
             return
         self.close_sheet()
         self._show(entry, None)
+        gc.collect()  # while the disk is read: what was shown before leaves the memory
 
     def step(self, by: int) -> None:
         """Show the volume that is ``by`` places further in the list."""

@@ -140,7 +140,10 @@ class Shelf:
         self.changed.emit()
 
     def _on_progress(self, volume: str, progress: float) -> None:
-        self.progress[volume] = progress
+        if progress < 1:
+            self.progress[volume] = progress
+        else:
+            self.progress.pop(volume, None)
         self.changed.emit()
 
     def _on_predicted(self, volume: str) -> None:

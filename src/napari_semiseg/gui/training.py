@@ -215,10 +215,11 @@ class Training:
             case ev.PreviewReady():
                 self.preview_ready.emit(event.volume, event.plane)
             case ev.Predicting():
+                self.progress, self.remaining, self.volume = event.progress, None, event.volume
+                # First, for a change of the phase may have the next events handled before it returns.
+                self.predicting.emit(event.volume, event.progress)
                 if self.phase is not Phase.STOPPING:
                     self._set(Phase.PREDICTING)
-                self.progress, self.remaining, self.volume = event.progress, None, event.volume
-                self.predicting.emit(event.volume, event.progress)
                 self.progressed.emit()
             case ev.VolumeFailed():
                 self.notices.append((f"{event.name} was left out: {event.error}", "warning"))

@@ -20,7 +20,9 @@ class SuperpixelControls(QWidget):
         self.desk = desk
         start = SuperpixelSettings()
         self.shown = QCheckBox("Show outlines on the shown slice")
-        self.shown.setToolTip("Felzenszwalb's superpixels: patches of like intensity. Computed beside your work.")
+        self.shown.setToolTip(
+            "Felzenszwalb's superpixels: patches of like intensity. Computed beside your work. Default: off."
+        )
         self.busy = QLabel("")
         self.scale = number(start.scale, 1, 10_000, "Larger values give larger superpixels", step=10, decimals=0)
         self.sigma = number(
