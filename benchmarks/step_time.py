@@ -24,12 +24,13 @@ from torch.nn import functional
 from napari_semiseg import methods
 from napari_semiseg.data.intensity import IntensityRule
 from napari_semiseg.data.phantoms import cardiac
-from napari_semiseg.data.sampling import Batch, PlaneSampler
+from napari_semiseg.data.sampling import MEMORY_ORDER, Batch
 from napari_semiseg.data.volumes import TrainingVolume
 from napari_semiseg.data.working import WorkingGrid, to_working
 from napari_semiseg.engine.device import choose_device, choose_precision, is_small
+from napari_semiseg.engine.model import setup_of
 from napari_semiseg.engine.optimisation import Optimisation
-from napari_semiseg.methods import Setup
+from napari_semiseg.engine.streams import sampler_of
 from napari_semiseg.methods.preparation import completed
 from napari_semiseg.networks import Network
 
@@ -45,15 +46,11 @@ def measure(name: str, steps: int, device: torch.device, dtype: torch.dtype) -> 
     grid = WorkingGrid.of([volume], method.longest_side)
     working = to_working([volume], grid, IntensityRule.of([volume]))
     maps = completed(method.targets(working, [volume], lambda: False)).maps
-    sampler = PlaneSampler(
-        [replace(v, extras={key: each[i] for key, each in maps.items()}) for i, v in enumerate(working)],
-        labelled=method.labelled_batch,
-        unlabelled=method.unlabelled_batch if method.uses_unlabelled else 0,
-        crop=method.crop,
-        strength=method.strength(),
-    )
-    networks = method.networks(Setup(len(phantom.class_names) + 1, 1, is_small(device)))
-    networks.to(device, memory_format=torch.channels_last)
+    working = [replace(v, extras={key: each[i] for key, each in maps.items()}) for i, v in enumerate(working)]
+    setup = setup_of(method, len(phantom.class_names) + 1, grid, small=is_small(device))
+    sampler = sampler_of(method, setup, working)
+    networks = method.networks(setup)
+    networks.to(device, memory_format=MEMORY_ORDER[method.spatial_axes])
     optimisation = Optimisation(method, networks, dtype, warm=False)
     batch = sampler.batch().to(device)
 

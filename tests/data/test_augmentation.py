@@ -22,7 +22,7 @@ def test_without_variation_a_crop_is_the_plane():
 def test_beyond_the_plane_nothing_is_said_and_nothing_is_inside():
     labels = torch.zeros(4, 4, dtype=torch.uint8)
     grid = aug.sampling_grid(aug.draw_geometric(np.random.default_rng(0), PLAIN, (1.5, 1.5)), 8, (4, 4))
-    cropped = aug.crop_labels(labels, grid)
+    cropped = aug.crop_labels(labels[None], grid)[0]
     expected = torch.full((8, 8), 255)
     expected[2:6, 2:6] = 0
     assert torch.equal(cropped, expected)
@@ -37,7 +37,7 @@ def test_image_and_label_share_the_geometry(seed):
     labels = torch.from_numpy(np.kron(rng.integers(0, 4, (4, 5)), np.ones((16, 16))).astype(np.uint8))
     strength = aug.Augmentation(turns=bool(seed % 2), rotation=20, scale=0.2, elastic=2)
     grid = aug.sampling_grid(aug.draw_geometric(rng, strength, (30, 40)), 48, (64, 80))
-    image, label = aug.crop_image(labels[None].float(), grid)[0], aug.crop_labels(labels, grid)
+    image, label = aug.crop_image(labels[None].float(), grid)[0], aug.crop_labels(labels[None], grid)[0]
     certain = (image == image.round()) & (label != 255)
     assert certain.float().mean() > 0.3
     # A pixel interpolated between classes 0 and 2 may come out as exactly 1: such coincidences are rare.

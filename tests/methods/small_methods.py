@@ -9,9 +9,11 @@ from torch import nn
 from napari_semiseg import methods
 from napari_semiseg.data.augmentation import Augmentation
 from napari_semiseg.data.intensity import IntensityRule
-from napari_semiseg.data.sampling import Batch, PlaneSampler
+from napari_semiseg.data.sampling import Batch
 from napari_semiseg.data.volumes import UNSAID, TrainingVolume
 from napari_semiseg.data.working import WorkingGrid, to_working
+from napari_semiseg.engine.model import setup_of
+from napari_semiseg.engine.streams import sampler_of
 from napari_semiseg.methods import Setup
 from napari_semiseg.methods.preparation import completed
 from napari_semiseg.networks import NetworkOutput
@@ -31,6 +33,11 @@ TINY = {
     "bcll": {"crop": 64, "labelled_batch": 2, "samples": 64},
     "mcsc": {**PAIRS, "transformer_width": 12},
     "mcscv2": {**PAIRS, "transformer_width": 12, "anchors": 64, "negatives": 32, "bank": 512, "confidence": 0.1},
+    "fba_net": {"crop": 32, "depth": 8, "width": 4},
+    "mc_net": {"crop": 32, "depth": 8, "width": 4, "decoders": 3},
+    "mcf": {"crop": 32, "depth": 8, "width": 2},
+    "dual_stream": {"crop": 32, "depth": 8, "width": 2},
+    "fba_net, 2d": {**PAIRS, "dimensions": "2d", "width": 4},
     "lrc": {"crop": 64, "unlabelled_batch": 6, "queue": 16},
 }
 CASES = [*methods.names(), *(case for case in TINY if "," in case)]
@@ -61,22 +68,16 @@ def shapes(classes=3, planes=6, side=64, labelled=(1, 4), seed=0) -> TrainingVol
 
 
 def draw_batch(method: methods.Method, volume: TrainingVolume, seed=0, *, plain=True) -> Batch:
-    working = to_working([volume], WorkingGrid.of([volume], 512), IntensityRule.of([volume]))
+    grid = WorkingGrid.of([volume], 512)
+    working = to_working([volume], grid, IntensityRule.of([volume]))
     targets = completed(method.targets(working, [volume], lambda: False))
     working = [
         dataclasses.replace(v, extras={name: maps[i] for name, maps in targets.maps.items()})
         for i, v in enumerate(working)
     ]
-    sampler = PlaneSampler(
-        working,
-        labelled=method.labelled_batch,
-        unlabelled=method.unlabelled_batch if method.uses_unlabelled else 0,
-        crop=method.crop,
-        context=method.context,
-        strength=Augmentation(turns=False, rotation=0) if plain else method.strength(),
-        seed=seed,
-    )
-    return sampler.batch()
+    strength = Augmentation(turns=False, rotation=0) if plain else method.strength()
+    setup = setup_of(method, 3, grid, small=True)
+    return sampler_of(method, setup, working, strength=strength, seed=seed).batch()
 
 
 def cut(batch: Batch, height: int, width: int) -> Batch:
@@ -90,7 +91,9 @@ def cut(batch: Batch, height: int, width: int) -> Batch:
 
 def built(method: methods.Method, classes=3, seed=0):
     torch.manual_seed(seed)
-    return method.networks(Setup(classes=classes, channels=2 * method.context + 1, small=True)).train()
+    channels = method.channels(classes)
+    setup = Setup(classes=classes, channels=channels, small=True, spacing=(5.0, 1.0, 1.0), planes=6)
+    return method.networks(setup).train()
 
 
 def has_gradient(module) -> bool:

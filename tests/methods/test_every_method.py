@@ -270,6 +270,7 @@ def test_overfits_four_labelled_slices(name):
 def test_predicts_at_any_size(name, size):
     method = tiny(name)
     networks = built(method).eval()
+    size = size if method.spatial_axes == 2 else (5, *size)
     for logits in method.predictors(networks, torch.randn(1, 1, *size)):
         assert logits.shape == (1, 3, *size)
     assert sum(method.shares()) == pytest.approx(1)

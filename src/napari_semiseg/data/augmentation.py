@@ -116,11 +116,16 @@ def crop_image(planes: Tensor, grid: Tensor) -> Tensor:
     return functional.grid_sample(planes[None], grid, mode="bilinear", padding_mode="border", align_corners=False)[0]
 
 
-def crop_labels(labels: Tensor, grid: Tensor) -> Tensor:
-    """Sample a label plane (rows, columns) by the nearest pixel; beyond the plane nothing is said (255)."""
-    shifted = labels[None, None].float() - UNSAID
+def crop_labels(planes: Tensor, grid: Tensor) -> Tensor:
+    """Sample label planes (planes, rows, columns) by the nearest pixel; beyond the plane nothing is said (255)."""
+    shifted = planes[None].float() - UNSAID
     sampled = functional.grid_sample(shifted, grid, mode="nearest", padding_mode="zeros", align_corners=False)
-    return (sampled[0, 0] + UNSAID).round().to(torch.int64)
+    return (sampled[0] + UNSAID).round().to(torch.int64)
+
+
+def crop_map(planes: Tensor, grid: Tensor) -> Tensor:
+    """Sample planes (planes, rows, columns): floating ones as `crop_image`, integer ones as `crop_labels`."""
+    return crop_image(planes, grid) if planes.is_floating_point() else crop_labels(planes, grid)
 
 
 def inside(grid: Tensor) -> Tensor:

@@ -22,27 +22,32 @@ _CORRECTED_SHARE = 0.25
 _CORRECTED_WEIGHT = 2.0
 _UNGUIDED_SHARE = 0.35
 
+MEMORY_ORDER = {2: torch.channels_last, 3: torch.channels_last_3d}
+"""By spatial axes: the order in memory in which convolutions are fastest, on CPUs and GPUs alike."""
+
 
 @dataclass(frozen=True)
 class Batch:
-    """Crops of planes; the first ``labelled`` samples come from the labelled stream.
+    """Crops of planes, or patches of volumes; the first ``labelled`` samples come from the labelled stream.
+
+    What is written as (B, H, W) is (B, D, H, W) for patches of D planes.
 
     Attributes
     ----------
     image : Tensor of float32, shape (B, channels, H, W)
     label : Tensor of int64, shape (B, H, W)
-        Class indices, 255 not said (beyond the plane too) or not said for certain (``either``).
+        Class indices, 255 not said (beyond the plane or the volume too) or not said for certain (``either``).
     inside : Tensor of bool, shape (B, H, W)
-        False for padding beyond the plane.
+        False for padding beyond the plane or the volume.
     weight : Tensor of float32, shape (B,)
         Weight of the sample in supervised terms; corrected planes weigh 2.
     labelled : int
     volume, plane : Tensor of int64, shape (B,)
-        Where the sample comes from.
+        Where the sample comes from; the plane that a patch was drawn for.
     position : Tensor of float32, shape (B,)
         Place of the plane along the slice axis, mm.
     affine : Tensor of float32, shape (B, 2, 3)
-        Crop pixel from the centre of the crop to pixel of the plane on the working grid.
+        Crop pixel from the centre of the crop to pixel of the plane on the working grid; alike on all planes.
     extras : dict of str to Tensor, shape (B, H, W)
         Maps a method prepared, sampled with the same geometry.
     either : Tensor of bool, shape (B, H, W), or None
@@ -74,6 +79,11 @@ class Batch:
     def said(self) -> Tensor:
         """Which pixels are labelled, bool, shape (B, H, W)."""
         return self.label != UNSAID
+
+    @property
+    def weights(self) -> Tensor:
+        """Weight of every pixel in supervised terms, shape (B, H, W)."""
+        return self.weight.view(-1, *[1] * (self.label.dim() - 1)).expand(self.label.shape)
 
     @property
     def unsaid(self) -> Tensor:
@@ -168,8 +178,9 @@ class PlaneSampler:
         samples = [self._sample(v, p, index < self.n_labelled) for index, (v, p) in enumerate(chosen)]
         corrected = set(self.corrected_planes)
         either = self._either(samples, [v for v, _ in chosen])
+        images = torch.stack([sample["image"] for sample in samples])
         return Batch(
-            image=torch.stack([sample["image"] for sample in samples]).to(memory_format=torch.channels_last),
+            image=images.to(memory_format=MEMORY_ORDER[images.dim() - 2]),
             label=torch.stack([sample["label"] for sample in samples]),
             inside=torch.stack([sample["inside"] for sample in samples]),
             weight=torch.tensor([_CORRECTED_WEIGHT if place in corrected else 1.0 for place in chosen]),
@@ -242,19 +253,18 @@ class PlaneSampler:
         transform = aug.draw_geometric(self.rng, self.strength, self._centre(v, p, shape, labelled))
         change = aug.draw_photometric(self.rng, self.strength)
         grid = aug.sampling_grid(transform, self.crop, shape)
+        affine = torch.from_numpy(transform.affine.astype(np.float32))
+        return {**self._cut(volume, p, grid, change), "affine": affine}
+
+    def _cut(self, volume: WorkingVolume, p: int, grid: Tensor, change: aug.Photometric) -> dict[str, Any]:
+        """Cut image, labels and further maps of one sample out of a volume."""
         channels = volume.image[neighbours(p, len(volume.image), self.context)]
         image = aug.change_intensity(aug.crop_image(channels, grid), change)
         return {
             "image": torch.cat([image, self._guide(volume, p, grid)]) if self.guide_channels else image,
-            "label": aug.crop_labels(volume.labels[p], grid),
+            "label": aug.crop_map(volume.labels[p][None], grid)[0],
             "inside": aug.inside(grid),
-            "affine": torch.from_numpy(transform.affine.astype(np.float32)),
-            "extras": {
-                name: aug.crop_image(values[p][None], grid)[0]
-                if values.is_floating_point()
-                else aug.crop_labels(values[p], grid)
-                for name, values in volume.extras.items()
-            },
+            "extras": {name: aug.crop_map(values[p][None], grid)[0] for name, values in volume.extras.items()},
         }
 
     def _guide(self, volume: WorkingVolume, p: int, grid: Tensor) -> Tensor:

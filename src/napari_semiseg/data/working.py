@@ -24,16 +24,26 @@ class WorkingGrid:
     ----------
     spacing : float
         Pixel size in mm, rows and columns alike.
+    plane_spacing : float or None
+        Median distance of planes in mm, by which networks of volumes choose their strides. None: not known.
+    planes : int or None
+        Planes of the deepest volume; patches need not be deeper.
     """
 
     spacing: float
+    plane_spacing: float | None = None
+    planes: int | None = None
 
     @classmethod
     def of(cls, volumes: Sequence[TrainingVolume], longest_side: int) -> WorkingGrid:
-        """Take the median in-plane spacing, coarsened until no plane is longer than ``longest_side`` pixels."""
+        """Take the median spacings; in-plane coarsened until no plane is longer than ``longest_side`` pixels."""
         median = float(np.median([s for volume in volumes for s in volume.spacing[1:]]))
         extents = [max(v.image.shape[1] * v.spacing[1], v.image.shape[2] * v.spacing[2]) for v in volumes]
-        return cls(max(median, max(extents) / longest_side))
+        return cls(
+            spacing=max(median, max(extents) / longest_side),
+            plane_spacing=float(np.median([volume.spacing[0] for volume in volumes])),
+            planes=max(len(volume.image) for volume in volumes),
+        )
 
     def shape(self, plane_shape: tuple[int, int], spacing: tuple[float, float]) -> tuple[int, int]:
         """Return rows and columns of a plane of given shape and spacing (mm) on this grid."""

@@ -12,7 +12,8 @@ from napari_semiseg.data.working import WorkingVolume
 from napari_semiseg.engine.model import Model
 from napari_semiseg.engine.predict import predict_planes
 
-_PLANES = 8  # looked at per volume: this runs before the first step, which should come soon
+# Planes looked at per volume: this runs before the first step, which should come soon.
+_PLANES = {2: 8, 3: 2}
 
 
 def agreement(model: Model, volumes: Sequence[WorkingVolume], dtype: torch.dtype) -> float | None:
@@ -33,7 +34,7 @@ def agreement(model: Model, volumes: Sequence[WorkingVolume], dtype: torch.dtype
     for volume in volumes:
         labelled = torch.nonzero(volume.said() > 0)[:, 0].tolist()
         shape = (volume.image.shape[1], volume.image.shape[2])
-        for plane in [p for p in labelled if p not in volume.corrected][:_PLANES]:
+        for plane in [p for p in labelled if p not in volume.corrected][: _PLANES[model.method.spatial_axes]]:
             predicted = predict_planes(model, volume.image, [plane], shape, dtype).labels[0]
             scores += _dice(predicted, volume.labels[plane].numpy(), model.class_ids)
     return sum(scores) / len(scores) if scores else None

@@ -8,14 +8,17 @@ import numpy as np
 
 from napari_semiseg.data.volumes import UNSAID, TrainingVolume
 from napari_semiseg.errors import InputError
+from napari_semiseg.methods import Method
+
+FEWEST_PLANES = 4
+"""Below, a volume shows no more than its planes."""
 
 
 def check(
     volumes: Sequence[TrainingVolume],
     class_ids: Sequence[int],
     class_names: Mapping[int, str],
-    *,
-    needs_labels: bool = True,
+    method: Method,
 ) -> None:
     """Refuse what cannot be trained with.
 
@@ -25,18 +28,25 @@ def check(
     class_ids : sequence of int
         Class id of each class index.
     class_names : mapping of int to str
-    needs_labels : bool
-        False for pre-training, which needs volumes only.
+    method : Method
+        Pre-training needs volumes only; methods that look at volumes need some planes of each.
 
     Raises
     ------
     InputError
-        Without volumes; and, where labels are needed, without any labelled voxel, with fewer than two classes, or with
-        a class nobody painted.
+        Without volumes; with too few planes for the method; and, where labels are needed, without any labelled voxel,
+        with fewer than two classes, or with a class nobody painted.
     """
     if not volumes:
         raise InputError("There is no volume to train on; add one to the session.")
-    if not needs_labels:
+    flat = [v for v in volumes if len(v.image) < FEWEST_PLANES]
+    if method.spatial_axes == 3 and flat:
+        count = len(flat[0].image)
+        raise InputError(
+            f"The method {method.name} looks at volumes of at least {FEWEST_PLANES} slices and {flat[0].id!r} has "
+            f"{count}; choose a method that looks at single slices, such as supervised or cross_teaching."
+        )
+    if not method.needs_labels:
         return
     if len(class_ids) < 2:
         raise InputError("Training needs at least one class besides background; paint a structure first.")

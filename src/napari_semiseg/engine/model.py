@@ -21,6 +21,11 @@ from napari_semiseg.methods import Method, Setup
 
 _FORMAT = "napari-semiseg model"
 _VERSION = 1
+_SAMPLES = {2: "planes", 3: "volumes"}
+
+# A network takes weights over where they fill at least this part of it, so that a chance match of two small layers is
+# not called a start from them.
+LEAST_SHARE = 0.25
 
 
 class _Description(BaseModel):
@@ -38,6 +43,8 @@ class _Description(BaseModel):
     channels: int = Field(ge=1, le=99)
     small: bool
     spacing: float = Field(gt=0, allow_inf_nan=False)
+    plane_spacing: float | None = Field(None, gt=0, allow_inf_nan=False)
+    planes: int | None = Field(None, ge=1)
     window: tuple[float, float] | None
     segments: bool = True
     """False for pre-trained networks, which predict nothing."""
@@ -83,7 +90,7 @@ class Model:
         small: bool,
     ) -> Model:
         """Build a model with fresh weights."""
-        setup = Setup(classes=len(class_ids), channels=method.channels(len(class_ids)), small=small)
+        setup = setup_of(method, len(class_ids), grid, small=small)
         names = {int(i): str(class_names.get(i, f"class {i}")) for i in class_ids}
         return cls(method, method.networks(setup), setup, tuple(class_ids), names, grid, rule)
 
@@ -105,6 +112,8 @@ class Model:
             channels=self.setup.channels,
             small=self.setup.small,
             spacing=self.grid.spacing,
+            plane_spacing=self.grid.plane_spacing,
+            planes=self.grid.planes,
             window=self.rule.window,
             segments=self.method.needs_labels,
             temperature=self.temperature,
@@ -162,7 +171,7 @@ class Model:
             method,
             description.class_ids,
             description.class_names,
-            WorkingGrid(description.spacing),
+            WorkingGrid(description.spacing, description.plane_spacing, description.planes),
             IntensityRule(description.window),
             small=description.small,
         )
@@ -181,7 +190,7 @@ class Model:
         """Take over another model's weights, class by class (methods.md 12-H).
 
         Tensors of equal shape are copied; where the first dimension counts classes, rows are copied by class id and
-        the rows of new classes keep their fresh values.
+        the rows of new classes keep their fresh values. At least a part of one network has to fit.
 
         Returns
         -------
@@ -190,10 +199,15 @@ class Model:
         """
         if other.method.name != self.method.name:
             return f"the last round used {other.method.name}, this one {self.method.name}"
+        if other.method.spatial_axes != self.method.spatial_axes:
+            return (
+                f"the last round looked at {_SAMPLES[other.method.spatial_axes]}, this one at "
+                + (_SAMPLES[self.method.spatial_axes])
+            )
         mine, theirs = self.networks.state_dict(), other.networks.state_dict()
         rows = [(new, other.class_ids.index(i)) for new, i in enumerate(self.class_ids) if i in other.class_ids]
         same_classes = self.class_ids == other.class_ids
-        copied = 0
+        copies: dict[str, list[tuple[Tensor, Tensor]]] = {}
         for name, tensor in mine.items():
             source = theirs.get(name)
             if source is None or source.dim() != tensor.dim():
@@ -204,17 +218,32 @@ class Model:
                 and tensor.shape[1:] == source.shape[1:]
             )
             if source.shape == tensor.shape and (same_classes or not per_class):
-                tensor.copy_(source)
+                copies[name] = [(tensor, source)]
             elif per_class:
-                for new, old in rows:
-                    tensor[new].copy_(source[old])
-            else:
-                continue
-            copied += 1
-        if not copied:
+                copies[name] = [(tensor[new], source[old]) for new, old in rows]
+        if not any(self._fills(name, copies) for name in self.method.rates()):
             return "the networks have other sizes"
+        for pairs in copies.values():
+            for tensor, source in pairs:
+                tensor.copy_(source)
         self.method.after_warm_start(self.networks)
         return None
+
+    def _fills(self, network: str, copies: Mapping[str, object]) -> bool:
+        """Return whether the tensors that fit are more of a network than a chance match of small layers."""
+        weights = [(f"{network}.{name}", p.numel()) for name, p in self.networks[network].named_parameters()]
+        return sum(size for name, size in weights if name in copies) >= LEAST_SHARE * sum(size for _, size in weights)
+
+
+def setup_of(method: Method, classes: int, grid: WorkingGrid, *, small: bool) -> Setup:
+    """Return what a method's networks are built for."""
+    return Setup(
+        classes=classes,
+        channels=method.channels(classes),
+        small=small,
+        spacing=(grid.plane_spacing or grid.spacing, grid.spacing, grid.spacing),
+        planes=grid.planes,
+    )
 
 
 def portable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from napari_semiseg.data.guide import Guide, with_guide
 from napari_semiseg.data.sampling import neighbours
 from napari_semiseg.data.working import resample_image, resample_labels
 from napari_semiseg.engine.model import Model
+from napari_semiseg.engine.windows import Slab, count_windows, slide
+from napari_semiseg.methods.volume import VolumeMethod
 from napari_semiseg.regions.guidance import make_guide
 
 _BLOCK_PIXELS = 4_000_000  # output pixels × classes computed at once: bounds the memory, feeds the progress bar
@@ -41,6 +44,29 @@ class Maps:
     entropy: np.ndarray
     disagreement: np.ndarray | None
     probabilities: np.ndarray
+
+
+Blend = tuple[Tensor, Tensor | None]
+"""Probabilities of planes on the grid of the volume, (planes, C, rows, columns), and disagreement (planes, 1, …)."""
+
+
+@dataclass(frozen=True)
+class Advance:
+    """How far the prediction of a volume is.
+
+    Attributes
+    ----------
+    progress : float
+        0 to 1.
+    first : int
+        The plane that the first one of ``maps`` is.
+    maps : Maps or None
+        Planes that are finished, None where none are since the last time.
+    """
+
+    progress: float
+    first: int
+    maps: Maps | None
 
 
 def working_image(model: Model, image: np.ndarray, spacing: Sequence[float]) -> Tensor:
@@ -80,7 +106,6 @@ def guide_of(
     return None if guide is None else replace(guide, unsought=unsought)
 
 
-@torch.inference_mode()
 def predict_planes(
     model: Model,
     working: Tensor,
@@ -106,8 +131,7 @@ def predict_planes(
         Of the volume, for models that were trained with guidance. The networks look at each plane with and without it,
         and where it covers a plane it has half of the say.
     """
-    probabilities, disagreement = predict_probabilities(model, working, planes, shape, dtype, guide=guide)
-    return _maps(model, tempered(probabilities, model.temperature), disagreement)
+    return _finished(model, predict_probabilities(model, working, planes, shape, dtype, guide=guide))
 
 
 @torch.inference_mode()
@@ -119,7 +143,7 @@ def predict_probabilities(
     dtype: torch.dtype = torch.float32,
     *,
     guide: Guide | None = None,
-) -> tuple[Tensor, Tensor | None]:
+) -> Blend:
     """Return probabilities as the networks give them, before calibration; parameters as in `predict_planes`.
 
     Returns
@@ -127,32 +151,87 @@ def predict_probabilities(
     probabilities : Tensor of float32, shape (planes, C, rows, columns)
     disagreement : Tensor of float32, shape (planes, 1, rows, columns), or None
     """
+    if model.method.spatial_axes == 2:
+        return _look(model, working, planes, shape, dtype, guide)
+    steps = (step for plane in planes for step in _plane_blends(model, working, plane, shape, dtype))
+    blends = [step for step in steps if step is not None]
+    differing = [blend[1] for blend in blends if blend[1] is not None]
+    return torch.cat([blend[0] for blend in blends]), torch.cat(differing) if differing else None
+
+
+@torch.inference_mode()
+def plane_steps(
+    model: Model,
+    working: Tensor,
+    plane: int,
+    shape: tuple[int, int],
+    dtype: torch.dtype = torch.float32,
+    *,
+    guide: Guide | None = None,
+) -> Iterator[Maps | None]:
+    """Predict one plane, with a turn for the caller after every window of methods that look at volumes.
+
+    Parameters
+    ----------
+    model, working, shape, dtype, guide
+        See `predict_planes`.
+    plane : int
+
+    Yields
+    ------
+    Maps or None
+        None after a window; the plane at last.
+    """
+    if model.method.spatial_axes == 2:
+        yield _finished(model, _look(model, working, [plane], shape, dtype, guide))
+        return
+    for blend in _plane_blends(model, working, plane, shape, dtype):
+        yield None if blend is None else _finished(model, blend)
+
+
+def _plane_blends(
+    model: Model, working: Tensor, plane: int, shape: tuple[int, int], dtype: torch.dtype
+) -> Iterator[Blend | None]:
+    """Look at one plane by a method of volumes: at the slab around it, by windows that hardly overlap."""
+    depth = model.method.patch(model.setup)[0]
+    first = min(max(plane - depth // 2, 0), max(len(working) - depth, 0))
+    for slab in _slabs(model, working[first : first + depth], dtype, overlap=0.0):
+        yield None if slab is None else _blend(model, [p[plane - first][None] for p in slab.probabilities], shape)
+
+
+def _look(
+    model: Model,
+    working: Tensor,
+    planes: Sequence[int],
+    shape: tuple[int, int],
+    dtype: torch.dtype,
+    guide: Guide | None,
+) -> Blend:
+    """Look at planes by a method of planes."""
     device = next(model.networks.parameters()).device
+    channels = [neighbours(p, len(working), model.method.context) for p in planes]
+    image = torch.stack([working[c] for c in channels])
+    views = [None] if guide is None else [guide, None]
+    extra = model.method.guide_channels(model.setup.classes)
+    looks = [_probabilities(model, with_guide(image, view, planes, extra).to(device), dtype) for view in views]
+    joined = [_joined(each, guide) for each in zip(*looks, strict=True)]
+    return _blend(model, joined, shape, guide, planes)
+
+
+def _slabs(model: Model, working: Tensor, dtype: torch.dtype, *, overlap: float) -> Iterator[Slab | None]:
+    """Slide the window of a method of volumes over a part of the working grid."""
+    device = next(model.networks.parameters()).device
+    look = partial(_probabilities, model, dtype=dtype)
+    return slide(look, working.to(device), model.method.patch(model.setup), overlap)
+
+
+def _probabilities(model: Model, image: Tensor, dtype: torch.dtype) -> list[Tensor]:
+    """Return the softmax of every network."""
     training = model.networks.training
     model.networks.eval()
     try:
-        channels = [neighbours(p, len(working), model.method.context) for p in planes]
-        image = torch.stack([working[c] for c in channels])
-        views = [None] if guide is None else [guide, None]
-        extra = model.method.guide_channels(model.setup.classes)
-        mixed = torch.autocast(device.type, dtype) if dtype != torch.float32 else nullcontext()
-        with mixed:
-            looks = [
-                model.method.predictors(model.networks, with_guide(image, view, planes, extra).to(device))
-                for view in views
-            ]
-        # Networks without a share in the prediction still count in the disagreement.
-        probabilities = [_joined([p.float().softmax(dim=1) for p in each], guide) for each in zip(*looks, strict=True)]
-        weighted = [p * share for p, share in zip(probabilities, model.method.shares(), strict=True)]
-        mean = torch.stack(weighted).sum(dim=0)
-        disagreement = None
-        if len(probabilities) > 1:
-            disagreement = _difference(probabilities[0], probabilities[1])
-        elif model.method.guidance:
-            disagreement = torch.zeros_like(mean[:, :1])
-        if guide is not None:
-            mean, disagreement = _vote(mean, disagreement, guide, planes)
-        return _enlarge(mean, shape), None if disagreement is None else _enlarge(disagreement, shape)
+        with torch.autocast(image.device.type, dtype) if dtype != torch.float32 else nullcontext():
+            return [logits.float().softmax(dim=1) for logits in model.method.predictors(model.networks, image)]
     finally:
         model.networks.train(training)
 
@@ -174,6 +253,32 @@ def _shared_out(probabilities: Tensor, by: Tensor, unsought: frozenset[int]) -> 
     shared = probabilities.clone()
     shared[:, group] = probabilities[:, group].sum(dim=1, keepdim=True) * share / share.sum(dim=1, keepdim=True)
     return shared
+
+
+def _blend(
+    model: Model,
+    probabilities: Sequence[Tensor],
+    shape: tuple[int, int],
+    guide: Guide | None = None,
+    planes: Sequence[int] = (),
+) -> Blend:
+    """Blend the networks' probabilities of some planes, each (planes, C, rows, columns), and the guide's."""
+    # Networks without a share in the prediction still count in the disagreement.
+    weighted = [p * share for p, share in zip(probabilities, model.method.shares(), strict=True)]
+    mean = torch.stack(weighted).sum(dim=0)
+    disagreement = None
+    if len(probabilities) > 1:
+        disagreement = _difference(probabilities[0], probabilities[1])
+    elif model.method.guidance:
+        disagreement = torch.zeros_like(mean[:, :1])
+    if guide is not None:
+        mean, disagreement = _vote(mean, disagreement, guide, planes)
+    return _enlarge(mean, shape), None if disagreement is None else _enlarge(disagreement, shape)
+
+
+def _finished(model: Model, blend: Blend) -> Maps:
+    """Calibrate and turn into maps."""
+    return _maps(model, tempered(blend[0], model.temperature), blend[1])
 
 
 def tempered(probabilities: Tensor, temperature: float) -> Tensor:
@@ -218,6 +323,7 @@ def predict_volume(
     spacing : sequence of 3 floats
         mm; plane, row, column.
     dtype : torch.dtype
+        bfloat16 computes in mixed precision.
     labels : ndarray of uint8, same shape, optional
         What is annotated (class indices, 255 not said), for models that were trained with guidance.
     unsought : frozenset of int
@@ -227,16 +333,55 @@ def predict_volume(
     ------
     first plane of the block, Maps
     """
+    for step in volume_steps(model, image, spacing, dtype, labels=labels, unsought=unsought):
+        if step.maps is not None:
+            yield step.first, step.maps
+
+
+@torch.inference_mode()
+def volume_steps(
+    model: Model,
+    image: np.ndarray,
+    spacing: Sequence[float],
+    dtype: torch.dtype = torch.float32,
+    *,
+    labels: np.ndarray | None = None,
+    unsought: frozenset[int] = frozenset(),
+) -> Iterator[Advance]:
+    """Predict a whole volume as `predict_volume` does, with a turn for the caller whenever some of it is done."""
     shape = (image.shape[1], image.shape[2])
     working = working_image(model, image, spacing)
+    block = max(1, math.floor(_BLOCK_PIXELS / (shape[0] * shape[1] * model.setup.classes)))
+    if model.method.spatial_axes == 3:
+        yield from _window_steps(model, working, shape, dtype, block)
+        return
     guide = None
     if labels is not None:
         seeds = resample_labels(torch.from_numpy(np.ascontiguousarray(labels)), (working.shape[1], working.shape[2]))
         guide = guide_of(model, working, seeds, spacing[0], unsought)
-    block = max(1, math.floor(_BLOCK_PIXELS / (shape[0] * shape[1] * model.setup.classes)))
     for first in range(0, len(image), block):
         planes = range(first, min(first + block, len(image)))
-        yield first, predict_planes(model, working, planes, shape, dtype, guide=guide)
+        yield Advance(
+            planes.stop / len(image), first, _finished(model, _look(model, working, planes, shape, dtype, guide))
+        )
+
+
+def _window_steps(
+    model: Model, working: Tensor, shape: tuple[int, int], dtype: torch.dtype, block: int
+) -> Iterator[Advance]:
+    assert isinstance(model.method, VolumeMethod)
+    overlap = model.method.overlap
+    windows = count_windows(working.shape, model.method.patch(model.setup), overlap)
+    seen = first = 0
+    for slab in _slabs(model, working, dtype, overlap=overlap):
+        if slab is None:
+            seen += 1
+            yield Advance(seen / windows, first, None)
+            continue
+        for start in range(0, len(slab.probabilities[0]), block):
+            part = [p[start : start + block] for p in slab.probabilities]
+            yield Advance(seen / windows, slab.first + start, _finished(model, _blend(model, part, shape)))
+        first = slab.first + len(slab.probabilities[0])
 
 
 def join(blocks: Sequence[Maps]) -> Maps:

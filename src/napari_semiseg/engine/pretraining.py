@@ -7,12 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from napari_semiseg.engine.model import Model
+from napari_semiseg.engine.model import LEAST_SHARE, Model
 from napari_semiseg.errors import InputError
-
-# A network takes weights over where they fill at least this part of it, so that a chance match of two small layers is
-# not called pre-training.
-_LEAST_SHARE = 0.25
 
 
 @dataclass(frozen=True)
@@ -64,7 +60,7 @@ def _fill(model: Model, name: str, source: Model) -> bool:
     """Let one network of a model take over what fits; return whether it was enough."""
     mine = model.networks[name].state_dict()
     shared = max((_shared(mine, network.state_dict()) for network in source.networks.values()), key=_size)
-    if not shared or _size(shared) < _LEAST_SHARE * _size(mine):
+    if not shared or _size(shared) < LEAST_SHARE * _size(mine):
         return False
     for key, value in shared.items():
         mine[key].copy_(value)

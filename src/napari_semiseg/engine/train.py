@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 
 from napari_semiseg.data.intensity import IntensityRule
-from napari_semiseg.data.sampling import PlaneSampler
+from napari_semiseg.data.sampling import MEMORY_ORDER, PlaneSampler
 from napari_semiseg.data.volumes import UNSAID, TrainingVolume
 from napari_semiseg.data.working import WorkingGrid, to_working
 from napari_semiseg.engine import events
@@ -25,10 +25,10 @@ from napari_semiseg.engine.keeper import Keeper, MemoryKeeper
 from napari_semiseg.engine.model import Model
 from napari_semiseg.engine.optimisation import Optimisation
 from napari_semiseg.engine.plan import Plan
-from napari_semiseg.engine.predict import guide_of, predict_planes, predict_volume
+from napari_semiseg.engine.predict import guide_of, plane_steps, volume_steps
 from napari_semiseg.engine.pretraining import Pretrained
+from napari_semiseg.engine.streams import sampler_of
 from napari_semiseg.errors import InputError
-from napari_semiseg.networks import Network
 
 _PREVIEW_EVERY = 5.0  # s; the panel promises a fresh plane at least every 10 s
 _CHECKPOINT_EVERY = 20.0  # s; a killed run loses at most this much learning
@@ -105,13 +105,12 @@ class _Run:
         torch.set_num_threads(choose_threads(plan.threads))
         self.device = choose_device(plan.device)
         self.method, self.reason = method_of(plan, volumes, len(class_ids), small=is_small(self.device))
-        check(volumes, class_ids, class_names, needs_labels=self.method.needs_labels)
+        check(volumes, class_ids, class_names, self.method)
         torch.manual_seed(plan.seed)
+        self.class_names = class_names
         grid = WorkingGrid.of(volumes, self.method.longest_side)
-        rule = IntensityRule.of(volumes)
-        self.model = Model.build(self.method, class_ids, class_names, grid, rule, small=is_small(self.device))
-        axes = {part.spatial_axes for part in self.model.networks.values() if isinstance(part, Network)}
-        self.dtype = choose_precision(plan.precision, self.device, spatial_axes=max(axes, default=2))
+        self.model = self._build(grid, IntensityRule.of(volumes))
+        self.dtype = choose_precision(plan.precision, self.device, spatial_axes=self.method.spatial_axes)
         self.budget = Budget(plan.steps, None if plan.minutes is None else 60.0 * plan.minutes)
         self.stopped = False
         self._shown: tuple[str, int] | None = None
@@ -152,8 +151,8 @@ class _Run:
         yield from self._complete()
         if self.stopped:
             return
-        # Convolutions are up to 1.4 times faster in this memory order, on CPUs and GPUs alike.
-        self.model.networks.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        order = MEMORY_ORDER[self.method.spatial_axes]
+        self.model.networks.to(self.device, memory_format=order)  # type: ignore[call-overload]
         self.optimisation = Optimisation(self.method, self.model.networks, self.dtype, warm=warm)
         if resume is not None:
             record = self.optimisation.restore(resume)
@@ -194,14 +193,21 @@ class _Run:
         self.by_id = {volume.id: (volume, source) for volume, source in zip(self.working, self.volumes, strict=True)}
         self.sampler = self._sampler(self.method.labelled_batch, self.method.unlabelled_batch)
 
+    def _build(self, grid: WorkingGrid, rule: IntensityRule) -> Model:
+        small = is_small(self.device)
+        return Model.build(self.method, self.class_ids, self.class_names, grid, rule, small=small)
+
     def _begin(self, start: Model | None, pretrained: Pretrained | None) -> tuple[bool, list[str]]:
         """Give the networks their first weights; return whether they continue a round, and what to tell."""
-        refusal = None if start is None else self.model.adopt(start)
-        if start is not None and refusal is None:
-            # The grid and intensity scale are part of what the weights know.
-            self.model = dataclasses.replace(self.model, grid=start.grid, rule=start.rule)
-            return True, []
-        notices = [] if refusal is None else [f"This round starts afresh, because {refusal}."]
+        notices: list[str] = []
+        if start is not None:
+            # The grid, by which networks of volumes are built, and the intensity scale are part of what weights know.
+            continued = self._build(start.grid, start.rule)
+            refusal = continued.adopt(start)
+            if refusal is None:
+                self.model = continued
+                return True, []
+            notices.append(f"This round starts afresh, because {refusal}.")
         if pretrained is not None:
             given = pretrained.give_to(self.model)
             if given is None:
@@ -236,14 +242,12 @@ class _Run:
         )
 
     def _sampler(self, labelled: int, unlabelled: int) -> PlaneSampler:
-        return PlaneSampler(
+        return sampler_of(
+            self.method,
+            self.model.setup,
             self.working,
             labelled=labelled,
-            unlabelled=unlabelled if self.method.uses_unlabelled else 0,
-            crop=self.method.crop,
-            context=self.method.context,
-            guide_channels=self.method.guide_channels(self.model.setup.classes),
-            strength=self.method.strength(),
+            unlabelled=unlabelled,
             seed=self.plan.seed,
         )
 
@@ -274,8 +278,9 @@ class _Run:
     def _halve_batch(self) -> Event:
         labelled, unlabelled = self.sampler.n_labelled, self.sampler.n_unlabelled
         if labelled <= 1 and unlabelled <= 1:
+            size = "×".join(map(str, self.method.patch(self.model.setup)))
             raise InputError(
-                f"The device {self.device} has too little memory for a single crop of {self.method.crop} pixels; "
+                f"The device {self.device} has too little memory for a single crop of {size} pixels; "
                 "choose a smaller crop or the device cpu."
             )
         torch.cuda.empty_cache()
@@ -302,21 +307,24 @@ class _Run:
             and wish.show[0] in self.by_id
             and (now - self._preview_at >= _PREVIEW_EVERY or wish.show != self._shown)
         ):
-            yield self._preview(*wish.show)
+            yield from self._preview(*wish.show)
         if now - self._checkpoint_at >= _CHECKPOINT_EVERY:
             yield self._checkpoint()
         if wish.predict > self._predicted:
             self._predicted = wish.predict
             yield from self._predict_all()
 
-    def _preview(self, volume: str, plane: int) -> Event:
+    def _preview(self, volume: str, plane: int) -> Iterator[Event]:
         working, source = self.by_id[volume]
         plane = min(max(plane, 0), len(source.image) - 1)
         shape = (source.image.shape[1], source.image.shape[2])
-        maps = predict_planes(self.model, working.image, [plane], shape, self.dtype, guide=working.guide)
-        self.keeper.preview(volume, plane, maps)
+        for maps in plane_steps(self.model, working.image, plane, shape, self.dtype, guide=working.guide):
+            if maps is not None:
+                self.keeper.preview(volume, plane, maps)
+            elif self.control.wish().stop:
+                return
         self._shown, self._preview_at = (volume, plane), time.perf_counter()
-        return events.PreviewReady(volume=volume, plane=plane)
+        yield events.PreviewReady(volume=volume, plane=plane)
 
     def _checkpoint(self) -> Event:
         state = self.optimisation.files(
@@ -372,16 +380,17 @@ def predict_to_keeper(
     """Predict a whole volume into a keeper; a stop leaves the earlier prediction as it was."""
     writer = keeper.prediction(volume, model.setup.classes, model.has_disagreement)
     complete = False
-    total, count = 0.0, 0
+    total, count, told = 0.0, 0, 0.0
     # Slices that are set aside were not learned from, but what is known of them may guide the others.
     labels = volume.all_labels()
     try:
-        for first, maps in predict_volume(
-            model, volume.image, volume.spacing, dtype, labels=labels, unsought=volume.unsought
-        ):
-            writer.write(first, maps)
-            total, count = total + float(maps.entropy.sum(dtype=float)), count + maps.entropy.size
-            yield events.Predicting(volume=volume.id, progress=(first + len(maps.labels)) / len(volume.image))
+        for step in volume_steps(model, volume.image, volume.spacing, dtype, labels=labels, unsought=volume.unsought):
+            if step.maps is not None:
+                writer.write(step.first, step.maps)
+                total, count = total + float(step.maps.entropy.sum(dtype=float)), count + step.maps.entropy.size
+            if step.maps is not None or step.progress >= told + 0.01:
+                told = step.progress
+                yield events.Predicting(volume=volume.id, progress=told)
             if control.wish().stop:
                 return
         complete = True

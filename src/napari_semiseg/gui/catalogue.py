@@ -50,7 +50,7 @@ class FieldSpec:
     @property
     def fixed(self) -> bool:
         """Whether the bounds leave no choice."""
-        return self.low is not None and self.low == self.high
+        return len(self.choices) == 1 or (self.low is not None and self.low == self.high)
 
 
 @dataclass(frozen=True)

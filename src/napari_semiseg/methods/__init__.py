@@ -12,8 +12,12 @@ from napari_semiseg.methods.cct import CrossConsistency
 from napari_semiseg.methods.cps import CrossPseudoSupervision
 from napari_semiseg.methods.cross_teaching import CrossTeaching
 from napari_semiseg.methods.dct import TurnConsistency
+from napari_semiseg.methods.dual_stream import DualStream
+from napari_semiseg.methods.fba_net import ForegroundContrast
 from napari_semiseg.methods.ict import InterpolationConsistency
 from napari_semiseg.methods.lrc import RegionPreTraining
+from napari_semiseg.methods.mc_net import MutualConsistency
+from napari_semiseg.methods.mcf import MutualCorrection
 from napari_semiseg.methods.mcsc import PatchContrast
 from napari_semiseg.methods.mcscv2 import CertaintyContrast
 from napari_semiseg.methods.mean_teacher import MeanTeacher
@@ -35,6 +39,10 @@ _OWN = (
     PatchContrast,
     CertaintyContrast,
     RegionPreTraining,
+    ForegroundContrast,
+    MutualConsistency,
+    MutualCorrection,
+    DualStream,
 )
 
 

@@ -19,7 +19,7 @@ from napari_semiseg.data.guide import Guide
 from napari_semiseg.data.sampling import Batch
 from napari_semiseg.data.volumes import TrainingVolume
 from napari_semiseg.data.working import WorkingVolume
-from napari_semiseg.losses.schedules import cosine_rate, poly_rate
+from napari_semiseg.losses.schedules import SCHEDULES, Schedule
 from napari_semiseg.methods.preparation import Preparation, Targets
 
 
@@ -35,11 +35,17 @@ class Setup:
         Input channels: 2·context+1 neighbouring planes, and those of the guide if there is one.
     small : bool
         True where no GPU helps: banks and samples are smaller (methods.md 12-G).
+    spacing : tuple of 3 floats
+        mm on the working grid: plane, row, column. Networks of volumes choose their strides by it.
+    planes : int or None
+        Planes of the deepest volume, None where it is not known.
     """
 
     classes: int
     channels: int
     small: bool
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    planes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -52,19 +58,20 @@ class Rate:
         Highest learning rate.
     warm_up : float
         Part of the run during which the rate grows linearly from 0.
-    cosine : bool
-        Falls along a half cosine instead of (1−t/T)^0.9.
+    schedule : str
+        How it falls: ``"poly"`` along (1−t/T)^0.9, ``"cosine"`` along a half cosine, ``"step"`` to a tenth at 5/12 and
+        10/12 of the run, ``"constant"`` not at all.
     """
 
     base: float
     warm_up: float = 0.0
-    cosine: bool = False
+    schedule: Schedule = "poly"
 
     def at(self, progress: float) -> float:
-        """Return the rate at a progress of 0…1: linear warm-up, then base·(1−t/T)^0.9 (methods.md 1.4)."""
+        """Return the rate at a progress of 0…1: linear warm-up, then base times the schedule (methods.md 1.4)."""
         if progress < self.warm_up:
             return self.base * progress / self.warm_up
-        return self.base * (cosine_rate(progress) if self.cosine else poly_rate(progress))
+        return self.base * SCHEDULES[self.schedule](progress)
 
 
 class Method(BaseModel):
@@ -83,6 +90,8 @@ class Method(BaseModel):
     needs_labels: ClassVar[bool] = True
     """False for pre-training: every slice counts as unlabelled, and the model predicts nothing."""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}, "product": {}, "product-small": {}}
+    works_on: ClassVar[tuple[int, ...]] = (2,)
+    """Whether samples are planes (2), patches of volumes (3), or either by a setting, the first by default."""
 
     crop: int = Field(224, ge=32, le=1024, multiple_of=32, description="Side of the training crops in pixels")
     longest_side: int = Field(
@@ -111,6 +120,15 @@ class Method(BaseModel):
         "contrast and noise",
     )
 
+    @property
+    def spatial_axes(self) -> int:
+        """2 where samples are crops of planes, 3 where they are patches of volumes (`methods.volume`)."""
+        return self.works_on[0]
+
+    def patch(self, setup: Setup) -> tuple[int, ...]:
+        """Return the size of a sample: rows and columns, or planes, rows and columns."""
+        return self.crop, self.crop
+
     def channels(self, classes: int) -> int:
         """Return the input channels of the networks for C classes: neighbouring planes, and the guide's."""
         return 2 * self.context + 1 + self.guide_channels(classes)
@@ -137,7 +155,7 @@ class Method(BaseModel):
         raise NotImplementedError
 
     def predictors(self, networks: nn.ModuleDict, image: Tensor) -> list[Tensor]:
-        """Return the logits of every network that takes part in the prediction, each of shape (B, C, H, W).
+        """Return the logits of every network that takes part in the prediction, (B, C, H, W) or (B, C, D, H, W).
 
         The prediction is the mean of their softmax weighted by `shares`, the disagreement that of the first two.
         """

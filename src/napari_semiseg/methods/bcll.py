@@ -49,8 +49,7 @@ class BoundaryContrast(Method):
     def losses(self, networks: nn.ModuleDict, batch: Batch, progress: float) -> dict[str, Tensor]:
         """Return the cross entropy and L_BCL."""
         output = networks["unet"](batch.image)
-        weight = batch.weight[:, None, None].expand(batch.label.shape)
-        losses = {"supervised": cross_entropy(output.logits, batch.coarse, weight, merged=batch.merged)}
+        losses = {"supervised": cross_entropy(output.logits, batch.coarse, batch.weights, merged=batch.merged)}
         if self.contrast > 0:
             heads = [cast(nn.Linear, head) for head in cast(nn.ModuleList, networks["heads"])]
             height, width = batch.label.shape[1:]
@@ -75,5 +74,5 @@ class BoundaryContrast(Method):
 
     def rates(self) -> Mapping[str, Rate]:
         """Return the learning rates."""
-        rate = Rate(self.learning_rate, cosine=True)
+        rate = Rate(self.learning_rate, schedule="cosine")
         return {"unet": rate, "heads": rate}

@@ -168,7 +168,7 @@ class RegionPreTraining(Method):
 
     def rates(self) -> Mapping[str, Rate]:
         """Return the learning rates."""
-        rate = Rate(self.learning_rate, cosine=True)
+        rate = Rate(self.learning_rate, schedule="cosine")
         return {"unet": rate} | ({"projector": rate} if self.image_contrast > 0 else {})
 
     def after_step(self, networks: nn.ModuleDict, step: int) -> None:

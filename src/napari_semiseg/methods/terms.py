@@ -17,29 +17,44 @@ _IMPOSSIBLE = -1e4  # and not −∞, of which an entropy is not a number
 
 
 def supervised(logits: Tensor, batch: Batch) -> Tensor:
-    """½(CE + Dice) over what is labelled (methods.md 1.3); scribbled samples count in the cross entropy only.
+    """½(CE + Dice) over what is labelled (methods.md 1.3); scribbled planes count in the cross entropy only.
 
     Where not every class was looked for, label 0 leaves open which of the others it is (`Batch.merged`).
 
-    Dice on strokes would be biased, so it takes the samples of which at least half is labelled (12-A).
+    Dice on strokes would be biased, so it takes the planes of which at least half is labelled (12-A).
 
     Parameters
     ----------
-    logits : Tensor, shape (B, C, H, W)
+    logits : Tensor, shape (B, C, H, W) or (B, C, D, H, W)
     batch : Batch
     """
-    weight = batch.weight[:, None, None].expand(batch.label.shape)
-    ce = cross_entropy(logits, batch.coarse, weight, merged=batch.merged)
-    dense = _dense(batch)
-    if not bool(dense.any()):
+    ce = cross_entropy(logits, batch.coarse, batch.weights, merged=batch.merged)
+    if not bool(_dense(batch).any()):
         return 0.5 * ce
-    return 0.5 * (ce + dice_loss(logits, batch.coarse, weight * dense[:, None, None], merged=batch.merged))
+    return 0.5 * (ce + _dice(logits, batch))
+
+
+def supervised_dice(logits: Tensor, batch: Batch) -> Tensor:
+    """Dice alone over what is labelled; ½CE, as in `supervised`, of a batch that has nothing but scribbles.
+
+    Parameters
+    ----------
+    logits : Tensor, shape (B, C, H, W) or (B, C, D, H, W)
+    batch : Batch
+    """
+    if not bool(_dense(batch).any()):
+        return supervised(logits, batch)
+    return _dice(logits, batch)
+
+
+def _dice(logits: Tensor, batch: Batch) -> Tensor:
+    return dice_loss(logits, batch.coarse, batch.weights * _dense(batch), merged=batch.merged)
 
 
 def _dense(batch: Batch) -> Tensor:
-    """Which samples are labelled densely enough for Dice, bool, shape (B,)."""
-    within = batch.inside.sum(dim=(1, 2)).clamp(min=1)
-    return ((batch.coarse != UNSAID) & batch.inside).sum(dim=(1, 2)) >= COMPLETE_SHARE * within
+    """Which planes are labelled densely enough for Dice, bool, shape (B, 1, 1) or (B, D, 1, 1)."""
+    within = batch.inside.sum(dim=(-2, -1), keepdim=True).clamp(min=1)
+    return ((batch.coarse != UNSAID) & batch.inside).sum(dim=(-2, -1), keepdim=True) >= COMPLETE_SHARE * within
 
 
 def possible(logits: Tensor, batch: Batch) -> Tensor:
@@ -47,7 +62,7 @@ def possible(logits: Tensor, batch: Batch) -> Tensor:
 
     Parameters
     ----------
-    logits : Tensor, shape (B, C, H, W)
+    logits : Tensor, shape (B, C, H, W) or (B, C, D, H, W)
     batch : Batch
         Its ``either`` pixels can only be one of its ``merged`` classes.
     """
@@ -55,11 +70,12 @@ def possible(logits: Tensor, batch: Batch) -> Tensor:
     if batch.either is None or batch.merged is None:
         return logits
     merged = functional.pad(batch.merged, (0, logits.shape[1] - batch.merged.shape[1]), value=False)
-    return logits.masked_fill(batch.either[:, None] & ~merged[:, :, None, None], _IMPOSSIBLE)
+    merged = merged.view(*merged.shape, *[1] * (logits.dim() - 2))
+    return logits.masked_fill(batch.either[:, None] & ~merged, _IMPOSSIBLE)
 
 
 def pseudo_label(logits: Tensor, batch: Batch) -> Tensor:
-    """Return the most probable class that the annotator did not rule out, without gradient, shape (B, H, W)."""
+    """Return the most probable class that the annotator did not rule out, without gradient, shape (B, …)."""
     return possible(logits, batch).argmax(dim=1)
 
 
@@ -70,8 +86,8 @@ def pseudo_supervised(
 
     Parameters
     ----------
-    logits : Tensor, shape (B, C, H, W)
-    pseudo : Tensor of int64, shape (B, H, W)
+    logits : Tensor, shape (B, C, …)
+    pseudo : Tensor of int64, shape (B, …)
         Pseudo-labels, without gradient.
     batch : Batch
         Pseudo-labels count on ``batch.unsaid`` only: what the annotator said overrides them pixel by pixel.

@@ -204,8 +204,8 @@ def _predict(session: Session, round_: Round, control: Control, threads: int) ->
     torch.set_num_threads(choose_threads(plan.threads or threads))
     device = choose_device(plan.device)
     model = Model.load(round_.path, device)
+    dtype = choose_precision(plan.precision, device, spatial_axes=model.method.spatial_axes)
     keeper = SessionKeeper(round_, model.class_ids)
-    dtype = choose_precision(plan.precision, device)
     yield from _judge_now(session, round_, model, dtype)
     failed: list[str] = []
     for volume_id in (volumes := chosen(session.volumes, round_.wanted)):
