@@ -96,6 +96,22 @@ def test_a_second_round_continues_from_the_first(session):
     assert json.loads((session / "rounds" / "0002" / "config.json").read_text())["continues"] == 1
 
 
+@pytest.mark.parametrize(
+    "name", ["fba_net", *(pytest.param(name, marks=pytest.mark.slow) for name in ("mc_net", "mcf", "dual_stream"))]
+)
+def test_methods_of_volumes_train_and_predict(heart, session, name):
+    small = [part for value in ("crop=32", "depth=8", "width=2", "longest_side=64") for part in ("--set", value)]
+    events = lines(semiseg("train", session, "--method", name, "--steps", 2, "--device", "cpu", *small, "--json"))
+    assert events[0]["method"] == name
+    assert [e["event"] for e in events].count("StepDone") == 2
+    assert events[-1]["event"] == "Finished"
+    semiseg("predict", session, "--out", heart / "out.nii.gz", "--disagreement", heart / "d.nii.gz")
+    written = nib.load(heart / "out.nii.gz")
+    assert np.array_equal(written.affine, nib.load(heart / "heart.nii.gz").affine)
+    assert set(np.unique(written.dataobj)) <= {0, 2, 5}
+    assert 0 < nib.load(heart / "d.nii.gz").get_fdata().max() <= 1
+
+
 def test_pre_training_without_labels_and_a_round_that_starts_from_it(heart):
     semiseg("new", heart / "bare.semiseg", "--volume", heart / "heart.nii.gz")
     pre = ["train", heart / "bare.semiseg", "--method", "lrc", "--steps", 3, *FAST, "--json"]

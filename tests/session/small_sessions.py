@@ -26,9 +26,8 @@ def write_image(path: Path, seed=0, planes=6, side=48) -> Path:
 def plan(steps=4, **options) -> Plan:
     """A run of the smallest networks on small crops."""
     settings = {"crop": 32, "longest_side": 64, **options.pop("settings", {})}
-    return Plan(
-        method="supervised", steps=steps, device="cpu", precision="float32", threads=1, settings=settings, **options
-    )
+    options = {"method": "supervised", "device": "cpu", "precision": "float32", "threads": 1, **options}
+    return Plan(steps=steps, settings=settings, **options)
 
 
 def only(session) -> str:

@@ -69,6 +69,26 @@ def test_the_shown_plane_is_previewed_while_training(session, supervisor):
     supervisor.stop(round_)
 
 
+@pytest.mark.parametrize("name", ["fba_net", pytest.param("dual_stream", marks=pytest.mark.slow)])
+def test_a_method_of_volumes_previews_and_stops_in_the_worker(session, supervisor, name):
+    settings = {"depth": 8, "width": 2}
+    round_ = supervisor.train(session.path, plan(steps=100_000, method=name, settings=settings))
+    until(round_, events.StepDone)
+    round_.control.show(only(session), 3)
+    until(round_, events.PreviewReady)
+    preview = round_.preview(only(session), 3)
+    assert preview["labels"].shape == (48, 48)
+    assert preview["probabilities"].shape == (2, 48, 48)
+    began = time.monotonic()
+    supervisor.stop(round_)
+    assert time.monotonic() - began < 1.0
+    assert round_.status == "stopped"
+    assert isinstance(list(supervisor.events(supervisor.predict(session.path, round_)))[-1], events.Finished)
+    prediction = round_.prediction(only(session))
+    assert prediction.labels.shape == (6, 48, 48)
+    assert prediction.disagreement is not None
+
+
 def test_pause_and_resume(session, supervisor):
     round_ = supervisor.train(session.path, plan(steps=2000))
     until(round_, events.StepDone)

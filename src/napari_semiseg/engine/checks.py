@@ -13,6 +13,9 @@ from napari_semiseg.methods import Method
 FEWEST_PLANES = 4
 """Below, a volume shows no more than its planes."""
 
+FEW_LABELS = 0.01
+"""Part of the voxels below which methods that look at planes learn more (methods.md 12-E)."""
+
 
 def check(
     volumes: Sequence[TrainingVolume],
@@ -68,3 +71,8 @@ def check(
             "Nothing is labelled as background; complete a slice or add background strokes, so that the networks "
             "learn where the structures end."
         )
+
+
+def labelled_share(volumes: Sequence[TrainingVolume]) -> float:
+    """Return the part of all voxels that is labelled."""
+    return sum(int((v.labels != UNSAID).sum()) for v in volumes) / max(1, sum(v.labels.size for v in volumes))

@@ -16,7 +16,7 @@ from napari_semiseg.engine import events
 from napari_semiseg.engine.agreement import agreement
 from napari_semiseg.engine.auto import method_of
 from napari_semiseg.engine.budget import Budget
-from napari_semiseg.engine.checks import check
+from napari_semiseg.engine.checks import FEW_LABELS, check, labelled_share
 from napari_semiseg.engine.control import Control, LocalControl, Wish
 from napari_semiseg.engine.device import choose_device, choose_precision, choose_threads, is_small
 from napari_semiseg.engine.events import Event
@@ -161,6 +161,10 @@ class _Run:
             self.optimisation.warm = record["warm"]
         if self.method.uses_unlabelled and not self.sampler.unlabelled_planes:
             yield events.Notice(text="Every slice is labelled, so the terms for unlabelled slices are off.")
+        if self.method.spatial_axes == 3 and labelled_share(self.volumes) < FEW_LABELS:
+            yield events.Notice(
+                text="Less than 1 % of the voxels are labelled; of so few, planes teach more than volumes."
+            )
         ended = [volume.guide.ends for volume in self.working if volume.guide and volume.guide.ends != (None, None)]
         if ended:
             yield events.Notice(text=_where_it_ends(ended))

@@ -85,7 +85,8 @@ class ForegroundContrast(MutualConsistency):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {**MutualConsistency.presets["paper"], "schedule": "constant", "predict_with": "first"},
         "product": {},
-        "product-small": SMALL,
+        # The contrast needs some patches to compare; these have as many voxels in all.
+        "product-small": {**SMALL, "depth": 16, "labelled_batch": 2, "unlabelled_batch": 2},
     }
 
     contrast: float = Field(1.0, ge=0, le=10, description="Weight of the contrast")

@@ -55,8 +55,13 @@ class MutualConsistency(VolumeMethod):
 
     def networks(self, setup: Setup) -> nn.ModuleDict:
         """Build the encoder with its decoders."""
-        options = {**self.network_options(setup), "decoders": self.decoders}
-        return nn.ModuleDict({"network": nets.build("vnet_decoders", setup.channels, setup.classes, **options)})
+        if self.spatial_axes == 3:
+            kind, options = "vnet_decoders", {**self.network_options(setup), "decoders": self.decoders}
+        else:
+            channels = [self.width * 2**level for level in range(5)]
+            upsampling = ("transposed", "bilinear", "nearest")[: self.decoders]
+            kind, options = "unet_decoders", {"channels": channels, "upsampling": upsampling, "norm": self.norm}
+        return nn.ModuleDict({"network": nets.build(kind, setup.channels, setup.classes, **options)})
 
     def losses(self, networks: nn.ModuleDict, batch: Batch, progress: float) -> dict[str, Tensor]:
         """Return the supervised losses of the decoders and their consistency."""

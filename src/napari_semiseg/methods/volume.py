@@ -50,7 +50,10 @@ class VolumeMethod(Method):
         "instance", description="Norm of the networks; the statistics of a batch of two patches mislead"
     )
     dropout: float = Field(
-        0.1, ge=0, le=0.9, description="Part of the channels left out at the bottleneck and before the output"
+        0.1,
+        ge=0,
+        le=0.9,
+        description="Part of the channels left out at the bottleneck and before the output of networks of volumes",
     )
 
     @model_validator(mode="after")

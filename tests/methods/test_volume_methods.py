@@ -1,0 +1,439 @@
+"""What is particular to the methods of volumes (methods.md 8, 9, 11, 12-E)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from pydantic import ValidationError
+from small_methods import built, draw_batch, shapes, tiny
+
+from napari_semiseg import methods
+from napari_semiseg.losses.supervised import cross_entropy, dice_loss
+from napari_semiseg.methods import Setup, terms
+from napari_semiseg.methods.dual_stream import PrototypeMemory, prototype_weight
+from napari_semiseg.methods.fba_net import ContrastModule
+from napari_semiseg.methods.two_streams import STREAMS, Winner
+from napari_semiseg.networks.output import NetworkOutput
+
+VOLUMES = ["fba_net", "mc_net", "mcf", "dual_stream"]
+
+
+def has_gradient(module) -> bool:
+    return any(p.grad is not None and bool(p.grad.any()) for p in module.parameters())
+
+
+def setup(spacing=(1.0, 1.0, 1.0), planes=None, classes=3):
+    return Setup(classes=classes, channels=1, small=True, spacing=spacing, planes=planes)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "planes", "expected"),
+    [
+        ((1.0, 1.0, 1.0), None, (80, 112, 112)),
+        # Half as many planes at twice the distance; halved three times only.
+        ((2.0, 1.0, 1.0), None, (40, 112, 112)),
+        # 80 px of 1.4 mm are 11.2 planes of 10 mm; halved twice: 12.
+        ((10.0, 1.4, 1.4), 20, (12, 112, 112)),
+        # No more planes than there are, in whole multiples of 4, 2 and 16.
+        ((10.0, 1.4, 1.4), 9, (12, 112, 112)),
+        ((10.0, 1.0, 1.0), 5, (6, 112, 112)),
+        ((1.0, 1.0, 1.0), 20, (32, 112, 112)),
+        # Thick planes: at least 8 of them.
+        ((40.0, 1.0, 1.0), 30, (8, 112, 112)),
+    ],
+)
+def test_patches_follow_the_spacing(spacing, planes, expected):
+    assert methods.get("mcf")().patch(setup(spacing, planes)) == expected
+
+
+def test_patches_of_planes_are_crops():
+    assert tiny("fba_net", dimensions="2d").patch(setup()) == (32, 32)
+
+
+def test_networks_of_thick_planes_halve_them_less_often():
+    networks = tiny("mcf").networks(setup((5.0, 1.0, 1.0)))
+    kernels = [tuple(level[0].kernel_size) for level in networks["vnet"].encoder.levels]
+    assert kernels[:3] == [(1, 3, 3), (1, 3, 3), (3, 3, 3)]
+
+
+@pytest.mark.parametrize("name", ["mcf", "dual_stream"])
+@pytest.mark.parametrize("settings", [{"context": 1}, {"guidance": True}, {"beyond": "network"}, {"overlap": 1.0}])
+def test_impossible_settings_are_refused(name, settings):
+    with pytest.raises(ValidationError):
+        methods.get(name).preset("product", small=True, **settings)
+
+
+@pytest.mark.parametrize("settings", [{"decoders": 1}, {"decoders": 4}, {"dimensions": "4d"}, {"contrast_loss": "x"}])
+def test_impossible_settings_of_decoders_are_refused(settings):
+    with pytest.raises(ValidationError):
+        methods.get("fba_net").preset("product", small=True, **settings)
+
+
+# --- supervision -------------------------------------------------------------------------------------------------
+
+
+def test_dice_counts_on_complete_planes_of_a_patch_though_most_planes_are_empty():
+    """One labelled plane of six: cross entropy and Dice are those of that plane."""
+    method = tiny("mc_net")
+    batch = draw_batch(method, shapes(labelled=(2,)))
+    logits = torch.randn(len(batch.image), 3, *batch.label.shape[1:], generator=torch.Generator().manual_seed(0))
+    expected = 0.5 * (cross_entropy(logits, batch.label) + dice_loss(logits, batch.label))
+    assert terms.supervised(logits, batch).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert terms.supervised_dice(logits, batch).item() == pytest.approx(dice_loss(logits, batch.label).item(), rel=1e-5)
+
+
+def test_scribbled_planes_of_a_patch_count_in_the_cross_entropy_only():
+    method = tiny("mc_net")
+    batch = draw_batch(method, shapes(labelled=(1, 4)))
+    complete = batch.said.flatten(2).all(dim=2)
+    scribbled = batch.label.clone()
+    first = complete.float().argmax(dim=1)
+    for sample in range(batch.labelled):
+        scribbled[sample, first[sample], 4:] = 255
+    mixed = dataclasses.replace(batch, label=scribbled)
+    dense = scribbled.clone()
+    for sample in range(batch.labelled):
+        dense[sample, first[sample]] = 255
+    logits = torch.randn(len(batch.image), 3, *batch.label.shape[1:], generator=torch.Generator().manual_seed(0))
+    expected = 0.5 * (cross_entropy(logits, scribbled) + dice_loss(logits, dense))
+    assert terms.supervised(logits, mixed).item() == pytest.approx(expected.item(), rel=1e-5)
+    strokes = dataclasses.replace(batch, label=torch.where(dense == 255, scribbled, 255))
+    assert terms.supervised_dice(logits, strokes).item() == pytest.approx(
+        0.5 * cross_entropy(logits, strokes.label).item(), rel=1e-5
+    )
+
+
+def test_supervision_of_the_paper_is_half_dice():
+    batch = draw_batch(tiny("mc_net"), shapes())
+    logits = torch.randn(len(batch.image), 3, *batch.label.shape[1:])
+    output = NetworkOutput(logits, {}, (NetworkOutput(logits.flip(1)),))
+    losses = tiny("mc_net", supervision="dice").mutual_losses(output, batch, 0.0)
+    assert losses["decoder 1 supervised"].item() == pytest.approx(0.5 * dice_loss(output.logits, batch.label).item())
+
+
+# --- mutual consistency ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["fba_net", "mc_net"])
+@pytest.mark.parametrize("dimensions", ["3d", "2d"])
+def test_unlabelled_samples_teach_every_decoder(name, dimensions):
+    method = tiny(name, dimensions=dimensions, decoders=3, width=4)
+    networks = built(method)
+    batch = draw_batch(method, shapes())
+    batch = dataclasses.replace(batch, label=torch.full_like(batch.label, 255))
+    losses = method.losses(networks, batch, 0.9)
+    for term in set(losses) & {"consistency", "contrast"}:
+        networks.zero_grad()
+        losses[term].backward(retain_graph=True)
+        network = networks["network"]
+        assert has_gradient(network.encoder)
+        for decoder in network.decoders if dimensions == "3d" else [network.decoder, *network.branches]:
+            assert has_gradient(decoder)
+    assert "consistency" in losses
+    assert ("contrast" in losses) == (name == "fba_net")
+
+
+@pytest.mark.parametrize("name", VOLUMES)
+def test_nothing_is_unlabelled_and_nothing_unsupervised_is_left(name):
+    method = tiny(name)
+    batch = draw_batch(method, shapes())
+    batch = dataclasses.replace(batch, label=torch.where(batch.inside, 0, 255))
+    losses = method.losses(built(method), batch, 0.9)
+    assert all("supervised" in term or "correction" in term for term in losses)
+
+
+def test_consistency_grows_over_the_first_part_of_the_run():
+    method = tiny("mc_net", decoders=2)
+    batch = draw_batch(method, shapes())
+    one, other = (torch.randn(len(batch.image), 3, *batch.label.shape[1:]) for _ in range(2))
+    output = NetworkOutput(one, {}, (NetworkOutput(other),))
+    at = [method.mutual_losses(output, batch, t)["consistency"].item() for t in (0.0, 0.2, 0.4, 0.9)]
+    assert at[0] / at[3] == pytest.approx(0.0067379, rel=1e-3)
+    assert at[1] / at[3] == pytest.approx(0.286505, rel=1e-3)
+    assert at[2] == at[3]
+
+
+def test_padding_takes_no_part_in_the_consistency():
+    method = tiny("mc_net", decoders=2)
+    batch = draw_batch(method, shapes())
+    batch.inside[:, 3:] = False
+    batch.label[:, 3:] = 255
+    one, other = (torch.randn(len(batch.image), 3, *batch.label.shape[1:]) for _ in range(2))
+    values = []
+    for shift in (0.0, 5.0):
+        moved = other.clone()
+        moved[:, 0, 3:] += shift
+        values.append(method.mutual_losses(NetworkOutput(one, {}, (NetworkOutput(moved),)), batch, 1.0)["consistency"])
+    assert values[0] == values[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "off"),
+    [
+        ("mc_net", {"consistency": 0.0, "decoders": 2}),
+        ("fba_net", {"consistency": 0.0, "contrast": 0.0}),
+        ("mcf", {"consistency": 0.0, "correction": 0.0}),
+        ("dual_stream", {"unsupervised": 0.0, "contrast": 0.0}),
+    ],
+)
+def test_without_unsupervised_terms_the_gradients_are_the_supervised_ones(name, off):
+    """Instance norm and no dropout, so that the unlabelled half of the batch cannot matter (1.6 e)."""
+    method = tiny(name, dropout=0.0, **off)
+    batch = draw_batch(method, shapes())
+    kept = {
+        key: value[: batch.labelled]
+        for key in ("image", "label", "inside", "weight")
+        if (value := getattr(batch, key)) is not None
+    }
+    gradients = []
+    for part in (batch, dataclasses.replace(batch, **kept)):
+        networks = built(method)
+        sum(method.losses(networks, part, 0.9).values()).backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in networks.parameters() if p.grad is not None]))
+    assert len(gradients[0]) > 1000
+    # The second half has labels too where its patches reach labelled planes; those are taken out.
+    assert gradients[0].shape == gradients[1].shape
+
+
+def test_the_first_decoder_may_predict_alone():
+    assert tiny("mc_net", predict_with="first", decoders=3).shares() == (1.0, 0.0, 0.0)
+    assert tiny("mc_net", decoders=2).shares() == (0.5, 0.5)
+    assert methods.get("fba_net").preset("paper", small=False).shares() == (1.0, 0.0)
+
+
+# --- contrast module of FBA-Net ----------------------------------------------------------------------------------
+
+
+def boxes(size=(16, 32, 32), classes=2):
+    """Logits of four samples that differ in where a box lies."""
+    logits = torch.zeros(4, classes, *size)
+    for sample in range(4):
+        start = 4 + 5 * sample
+        logits[sample, 1, ..., start : start + 8, start : start + 8] = 4.0
+    return logits
+
+
+@pytest.mark.parametrize(("form", "least", "most"), [("pooled", 0.05, 10.0), ("released", 0.0, 0.01)])
+def test_representations_tell_different_maps_apart_unless_released(form, least, most):
+    """std/mean of z over the batch at initialisation, averaged over its features."""
+    torch.manual_seed(0)
+    module = ContrastModule(2, 3, form, (16, 32, 32))
+    z = module(boxes())[0]
+    alive = z.mean(dim=0) > 1e-6
+    spread = (z.std(dim=0)[alive] / z.mean(dim=0)[alive]).mean().item()
+    assert least < spread < most
+
+
+def test_foreground_and_background_of_two_classes_and_a_map_for_each_of_more():
+    torch.manual_seed(0)
+    two, three = ContrastModule(2, 3, "pooled", ()), ContrastModule(3, 2, "pooled", ())
+    assert two.reduce.out_channels == 1
+    assert [tuple(z.shape) for z in two(boxes())] == [(4, 128)] * 2
+    assert three.reduce.out_channels == 3
+    assert [tuple(z.shape) for z in three(boxes((32, 32), 3))] == [(4, 128)] * 3
+    assert two.project[0].in_features == 1960
+    assert three.project[0].in_features == 256
+
+
+def test_the_released_form_sees_the_whole_map():
+    module = ContrastModule(2, 3, "released", (80, 112, 112))
+    assert module.project[0].in_features == 40 * 56 * 56
+
+
+def test_a_class_that_is_predicted_nowhere_is_left_out():
+    torch.manual_seed(0)
+    module = ContrastModule(3, 2, "pooled", ())
+    module.norm.bias.data[1] = -30.0
+    module.norm.weight.data[1] = 0.0
+    assert len(module(boxes((32, 32), 3))) == 2
+    module.norm.bias.data[:2] = -30.0
+    module.norm.weight.data[:2] = 0.0
+    assert len(module(boxes((32, 32), 3))) == 1
+
+
+@pytest.mark.parametrize("settings", [{"contrast_loss": "info_nce"}, {"contrast_form": "released"}, {"alpha": 1.0}])
+@pytest.mark.parametrize("dimensions", ["3d", "2d"])
+def test_every_switch_of_the_contrast_changes_it(settings, dimensions):
+    values = []
+    for change in ({}, settings):
+        method = tiny("fba_net", dimensions=dimensions, **change)
+        networks = built(method)
+        loss = method.losses(networks, draw_batch(method, shapes()), 0.5)["contrast"]
+        loss.backward()
+        assert torch.isfinite(loss)
+        assert has_gradient(networks["contrast"])
+        values.append(loss.item())
+    assert values[0] != values[1]
+
+
+def test_contrast_of_every_decoder_adds_up():
+    method = tiny("fba_net", contrast=2.0)
+    networks, batch = built(method).eval(), draw_batch(method, shapes())
+    once = tiny("fba_net", contrast=1.0).losses(networks, batch, 0.5)["contrast"].item()
+    assert method.losses(networks, batch, 0.5)["contrast"].item() == pytest.approx(2 * once, rel=1e-5)
+
+
+# --- two streams -------------------------------------------------------------------------------------------------
+
+
+def streams(batch, classes=3, width=2, seed=0):
+    """Outputs of two networks as leaves."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = batch.label.shape
+    return [
+        NetworkOutput(
+            torch.randn(shape[0], classes, *shape[1:], generator=generator).requires_grad_(),
+            {"full": torch.randn(shape[0], width, *shape[1:], generator=generator).requires_grad_()},
+        )
+        for _ in range(2)
+    ]
+
+
+def test_the_winner_is_who_fits_the_labels_better_on_the_average():
+    batch = draw_batch(tiny("mcf"), shapes())
+    known = torch.where(batch.said, batch.label, 0)
+    right = 20.0 * torch.nn.functional.one_hot(known, 3).movedim(-1, 1).float()
+    wrong = right.roll(1, dims=1)
+    winner = Winner().train()
+    assert winner.update([wrong, right], batch) == 1
+    assert winner.losses.tolist() == pytest.approx([1.0, 0.0], abs=1e-3)
+    # One step on which the other is better is not enough: .9·1 + .1·0 against .9·0 + .1·1.
+    assert winner.update([right, wrong], batch) == 1
+    assert winner.losses.tolist() == pytest.approx([0.9, 0.1], abs=1e-3)
+    for _ in range(8):
+        last = winner.update([right, wrong], batch)
+    assert last == 0
+    empty = dataclasses.replace(batch, label=torch.full_like(batch.label, 255))
+    before = winner.losses.clone()
+    assert winner.update([wrong, right], empty) == 0
+    assert torch.equal(winner.losses, before)
+    winner.eval()
+    winner.update([wrong, right], batch)
+    assert torch.equal(winner.losses, before)
+    winner.forget()
+    assert torch.isinf(winner.losses).all()
+
+
+@pytest.mark.parametrize("name", ["mcf", "dual_stream"])
+@pytest.mark.parametrize("winner", [0, 1])
+def test_only_the_loser_learns_from_the_winner(name, winner):
+    method = tiny(name, confidence=0.0) if name == "dual_stream" else tiny(name)
+    batch = draw_batch(method, shapes())
+    outputs = streams(batch)
+    losses = method.mutual_losses(built(method), outputs, winner, batch, 0.9)
+    losses["loser from winner"].backward(retain_graph=True)
+    assert outputs[winner].logits.grad is None
+    taught = outputs[1 - winner].logits.grad.abs().sum(dim=1)
+    assert taught[batch.unsaid].any()
+    assert not taught[~batch.unsaid].any()
+
+
+def test_labelled_voxels_on_which_networks_differ_are_corrected():
+    """Mean squared distance to the truth, over classes and the voxels where they differ; weight .5."""
+    method = tiny("mcf", consistency=0.0)
+    batch = draw_batch(method, shapes())
+    batch = dataclasses.replace(batch, label=torch.where(batch.said, 0, 255))
+    outputs = streams(batch)
+    differ = batch.said & (outputs[0].logits.argmax(1) != outputs[1].logits.argmax(1))
+    losses = method.mutual_losses(built(method), outputs, 0, batch, 0.9)
+    for name, output in zip(STREAMS, outputs, strict=True):
+        p = output.logits.softmax(dim=1).movedim(1, -1)[differ]
+        expected = 0.5 * ((p - torch.tensor([1.0, 0.0, 0.0])) ** 2).mean()
+        assert losses[f"{name} correction"].item() == pytest.approx(expected.item(), rel=1e-5)
+    agreeing = method.mutual_losses(built(method), [outputs[0]] * 2, 0, batch, 0.9)
+    assert agreeing["vnet correction"].item() == 0
+
+
+def test_disagreement_teaches_both_and_swapping_leaves_it_unchanged():
+    method = tiny("dual_stream", confidence=0.3, final_confidence=0.3)
+    batch = draw_batch(method, shapes())
+    outputs = streams(batch)
+    losses = method.mutual_losses(built(method), outputs, 0, batch, 0.9)
+    swapped = method.mutual_losses(built(method), outputs[::-1], 1, batch, 0.9)
+    assert losses["disagreement"].item() == pytest.approx(swapped["disagreement"].item(), rel=1e-6)
+    assert losses["disagreement"].item() > 0
+    losses["disagreement"].backward()
+    assert all(output.logits.grad.any() for output in outputs)
+
+
+def test_the_confidence_moves_over_the_run():
+    method = tiny("dual_stream", confidence=0.0, final_confidence=0.99)
+    batch = draw_batch(method, shapes())
+    at = [
+        method.mutual_losses(built(method), streams(batch), 0, batch, t)["disagreement"].item() for t in (0.0, 0.5, 1.0)
+    ]
+    assert at[0] > 0
+    assert at[2] == 0
+
+
+@pytest.mark.parametrize("winner", [0, 1])
+def test_prototypes_draw_the_features_of_the_loser(winner):
+    method = tiny("dual_stream")
+    batch = draw_batch(method, shapes())
+    outputs = streams(batch)
+    losses = method.mutual_losses(built(method), outputs, winner, batch, 0.9)
+    losses["prototypes"].backward()
+    assert outputs[winner].features["full"].grad is None
+    assert outputs[1 - winner].features["full"].grad.any()
+    assert all(output.logits.grad is None for output in outputs)
+
+
+def test_weight_of_prototypes_grows():
+    """λ_c(0) = .00183156, λ_c(T) = .1."""
+    assert prototype_weight(0.1, 0.0) == pytest.approx(0.00183156, rel=1e-5)
+    assert prototype_weight(0.1, 1.0) == pytest.approx(0.1)
+    values = [prototype_weight(0.1, t / 10) for t in range(11)]
+    assert values == sorted(values)
+
+
+def test_the_unsupervised_weight_is_constant_in_the_paper():
+    batch = draw_batch(tiny("dual_stream"), shapes())
+    for ramp, ratio in ((True, 0.0067379), (False, 1.0)):
+        method = tiny("dual_stream", unsupervised_ramp=ramp)
+        first, last = (
+            method.mutual_losses(built(method), streams(batch), 0, batch, t)["loser from winner"].item()
+            for t in (0.0, 1.0)
+        )
+        assert first / last == pytest.approx(ratio, rel=1e-3)
+    assert not methods.get("dual_stream").preset("paper", small=False).unsupervised_ramp
+
+
+def test_unreliable_voxels_teach_nothing():
+    method = tiny("dual_stream", unreliable=0.5)
+    batch = draw_batch(method, shapes())
+    outputs = streams(batch)
+    losses = method.mutual_losses(built(method), outputs, 0, batch, 0.9)
+    losses["loser from winner"].backward()
+    taught = (outputs[1].logits.grad.abs().sum(dim=1) > 0) & batch.unsaid
+    assert taught.sum().item() == pytest.approx(0.5 * batch.unsaid.sum().item(), rel=0.01)
+
+
+def test_prototypes_are_remembered_by_network_for_classes_that_are_missing():
+    memory = PrototypeMemory(3, 2).train()
+    centres, known = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]), torch.tensor([True, True, False])
+    first, first_known = memory.completed(0, centres, known)
+    assert torch.equal(first, centres)
+    assert first_known.tolist() == [True, True, False]
+    later, later_known = memory.completed(0, torch.zeros(3, 2), torch.tensor([False, False, True]))
+    assert torch.equal(later[:2], centres[:2])
+    assert later_known.all()
+    # .9·(1, 0) + .1·(0, 1)
+    memory.completed(0, torch.tensor([[0.0, 1.0]] * 3), torch.tensor([True, False, False]))
+    assert torch.allclose(memory.centres[0, 0], torch.tensor([0.9, 0.1]))
+    assert not memory.known[1].any()
+    memory.forget()
+    assert not memory.known.any()
+
+
+@pytest.mark.parametrize("name", ["mcf", "dual_stream"])
+def test_a_warm_start_lets_the_networks_compete_anew(name):
+    method = tiny(name)
+    networks = built(method)
+    method.losses(networks, draw_batch(method, shapes()), 0.5)
+    assert torch.isfinite(networks["winner"].losses).all()
+    method.after_warm_start(networks)
+    assert torch.isinf(networks["winner"].losses).all()
+    if name == "dual_stream":
+        assert not networks["prototypes"].known.any()
