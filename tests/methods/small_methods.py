@@ -52,7 +52,11 @@ def tiny(case: str, **settings) -> methods.Method:
 
 def muted(case: str) -> dict[str, float]:
     """Settings under which a method learns from labels only."""
-    return {field: 0.0 for field in ("consistency", "contrast") if field in type(tiny(case)).model_fields}
+    return {
+        field: 0.0
+        for field in ("consistency", "contrast", "correction", "unsupervised")
+        if field in type(tiny(case)).model_fields
+    }
 
 
 def shapes(classes=3, planes=6, side=64, labelled=(1, 4), seed=0) -> TrainingVolume:

@@ -182,20 +182,21 @@ def test_without_unsupervised_terms_it_learns_as_from_labels_alone(name, monkeyp
             "unet16": {"norm": "instance", "dropout": (0.0,) * 5},
             "unet_decoders": {"norm": "instance", "dropout": (0.0,) * 5},
         }
-        return build(network, *arguments, **options, **still.get(network, {"norm": "instance", "dropout": 0.0}))
+        return build(network, *arguments, **{**options, **still.get(network, {"norm": "instance", "dropout": 0.0})})
 
     monkeypatch.setattr(nets, "build", plain)
     method = tiny(name, **muted(name))
     drawn, networks = draw_batch(method, shapes()), built(method)
+    # Patches around unlabelled planes show labelled ones, too.
+    drawn.label[drawn.labelled :] = 255
     total(method.losses(networks, drawn, 0.9)).backward()
     learned = gradients(networks)
     networks.zero_grad()
     alone = drawn.only(torch.arange(drawn.labelled))
-    assert not drawn.said[drawn.labelled :].any()
-    for logits in method.predictors(networks, alone.image):
-        loss = cross_entropy(logits, alone.label) if name == "bcll" else terms.supervised(logits, alone)
-        # CCT takes the mean of four decoders, of which the main one predicts.
-        (loss / (4 if name == "cct" else 1)).backward()
+    predicted = method.predictors(networks, alone.image)
+    loss = sum(cross_entropy(p, alone.label) if name == "bcll" else terms.supervised(p, alone) for p in predicted)
+    # CCT takes the mean of four decoders, of which the main one predicts; two streams CE + Dice.
+    (loss * {"cct": 0.25, "mcf": 2.0, "dual_stream": 2.0}.get(name, 1.0)).backward()
     expected = {key: grad for key, grad in gradients(networks).items() if grad.any()}
     if name == "cct":
         expected = {key: grad for key, grad in expected.items() if "encoder" not in key}

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 from pydantic import ValidationError
-from small_methods import built, draw_batch, shapes, tiny
+from small_methods import built, draw_batch, has_gradient, shapes, tiny
 
 from napari_semiseg import methods
 from napari_semiseg.losses.supervised import cross_entropy, dice_loss
@@ -18,10 +18,6 @@ from napari_semiseg.methods.two_streams import STREAMS, Winner
 from napari_semiseg.networks.output import NetworkOutput
 
 VOLUMES = ["fba_net", "mc_net", "mcf", "dual_stream"]
-
-
-def has_gradient(module) -> bool:
-    return any(p.grad is not None and bool(p.grad.any()) for p in module.parameters())
 
 
 def setup(spacing=(1.0, 1.0, 1.0), planes=None, classes=3):
@@ -167,34 +163,6 @@ def test_padding_takes_no_part_in_the_consistency():
         moved[:, 0, 3:] += shift
         values.append(method.mutual_losses(NetworkOutput(one, {}, (NetworkOutput(moved),)), batch, 1.0)["consistency"])
     assert values[0] == values[1]
-
-
-@pytest.mark.parametrize(
-    ("name", "off"),
-    [
-        ("mc_net", {"consistency": 0.0, "decoders": 2}),
-        ("fba_net", {"consistency": 0.0, "contrast": 0.0}),
-        ("mcf", {"consistency": 0.0, "correction": 0.0}),
-        ("dual_stream", {"unsupervised": 0.0, "contrast": 0.0}),
-    ],
-)
-def test_without_unsupervised_terms_the_gradients_are_the_supervised_ones(name, off):
-    """Instance norm and no dropout, so that the unlabelled half of the batch cannot matter (1.6 e)."""
-    method = tiny(name, dropout=0.0, **off)
-    batch = draw_batch(method, shapes())
-    kept = {
-        key: value[: batch.labelled]
-        for key in ("image", "label", "inside", "weight")
-        if (value := getattr(batch, key)) is not None
-    }
-    gradients = []
-    for part in (batch, dataclasses.replace(batch, **kept)):
-        networks = built(method)
-        sum(method.losses(networks, part, 0.9).values()).backward()
-        gradients.append(torch.cat([p.grad.flatten() for p in networks.parameters() if p.grad is not None]))
-    assert len(gradients[0]) > 1000
-    # The second half has labels too where its patches reach labelled planes; those are taken out.
-    assert gradients[0].shape == gradients[1].shape
 
 
 def test_the_first_decoder_may_predict_alone():

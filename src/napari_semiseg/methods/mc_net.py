@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import permutations
 from typing import Any, ClassVar, Literal, cast
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from napari_semiseg import networks as nets
 from napari_semiseg.data.sampling import Batch
-from napari_semiseg.losses.mutual import mutual_consistency, sharpened
 from napari_semiseg.losses.schedules import ramp_up
 from napari_semiseg.methods import terms
 from napari_semiseg.methods.base import Rate, Setup
@@ -73,8 +74,7 @@ class MutualConsistency(VolumeMethod):
         losses = {f"decoder {i + 1} supervised": self._supervised(each, batch) for i, each in enumerate(logits)}
         weight = self.consistency * ramp_up(progress / self.ramp)
         if weight > 0 and batch.unsaid.any():
-            targets = [sharpened(terms.possible(each, batch), self.sharpening) for each in logits]
-            losses["consistency"] = weight * mutual_consistency(logits, targets, batch.inside)
+            losses["consistency"] = weight * mutual_consistency(logits, batch, self.sharpening)
         return losses
 
     def _supervised(self, logits: Tensor, batch: Batch) -> Tensor:
@@ -96,3 +96,19 @@ class MutualConsistency(VolumeMethod):
     def rates(self) -> Mapping[str, Rate]:
         """Return the network's learning rate."""
         return {"network": Rate(self.learning_rate, schedule=self.schedule)}
+
+
+def mutual_consistency(logits: Sequence[Tensor], batch: Batch, temperature: float = 0.1) -> Tensor:
+    """Σ_{i≠j} MSE(p_i, sg sharpen(p_j)) over the decoders of a network, on whole samples (L_consist, F-eq 8).
+
+    Parameters
+    ----------
+    logits : sequence of Tensor, shape (B, C, …)
+        Of each of at least two decoders.
+    batch : Batch
+    temperature : float
+    """
+    probabilities = [each.float().softmax(dim=1) for each in logits]
+    targets = [terms.sharpened(each, batch, temperature) for each in logits]
+    pairs = permutations(range(len(logits)), 2)
+    return torch.stack([terms.mean_square(probabilities[i], targets[j], batch.inside) for i, j in pairs]).sum()

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from napari_semiseg.data.sampling import Batch
-from napari_semiseg.losses.mutual import masked_mse, sharpened
 from napari_semiseg.methods import terms
 from napari_semiseg.methods.two_streams import STREAMS, TwoStreams
 from napari_semiseg.networks.output import NetworkOutput
@@ -43,9 +42,12 @@ class MutualCorrection(TwoStreams):
             known = torch.where(batch.said, batch.label, 0)
             truth = functional.one_hot(known, logits[0].shape[1]).movedim(-1, 1).float()
             for name, each in zip(STREAMS, logits, strict=True):
-                losses[f"{name} correction"] = self.correction * masked_mse(each, truth, differ)
+                losses[f"{name} correction"] = self.correction * terms.mean_square(
+                    each.float().softmax(dim=1), truth, differ
+                )
         weight = terms.consistency_weight(self.consistency, progress)
         if weight > 0 and batch.unsaid.any():
-            target = sharpened(terms.possible(logits[winner], batch), self.sharpening)
-            losses["loser from winner"] = weight * masked_mse(logits[1 - winner], target, batch.unsaid)
+            target = terms.sharpened(logits[winner], batch, self.sharpening)
+            taught = logits[1 - winner].float().softmax(dim=1)
+            losses["loser from winner"] = weight * terms.mean_square(taught, target, batch.unsaid)
         return losses
