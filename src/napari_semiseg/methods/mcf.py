@@ -42,9 +42,8 @@ class MutualCorrection(TwoStreams):
             known = torch.where(batch.said, batch.label, 0)
             truth = functional.one_hot(known, logits[0].shape[1]).movedim(-1, 1).float()
             for name, each in zip(STREAMS, logits, strict=True):
-                losses[f"{name} correction"] = self.correction * terms.mean_square(
-                    each.float().softmax(dim=1), truth, differ
-                )
+                probabilities = each.float().softmax(dim=1)
+                losses[f"{name} correction"] = self.correction * terms.mean_square(probabilities, truth, differ)
         weight = terms.consistency_weight(self.consistency, progress)
         if weight > 0 and batch.unsaid.any():
             target = terms.sharpened(logits[winner], batch, self.sharpening)
