@@ -7,6 +7,7 @@ sentence when something given cannot be used.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -152,6 +153,7 @@ def train(
     fresh: bool = False,
     pretrained: int | str | Path | None = None,
     hold_out: bool = True,
+    beside: bool = False,
     control: LocalControl | None = None,
 ) -> Iterator[Event]:
     """Train one round of a session in this process.
@@ -178,6 +180,8 @@ def train(
     hold_out : bool
         From five annotated slices of a volume on, set some aside to judge and calibrate the model by; see `hold_out`.
         False learns from all of them, as a final training should.
+    beside : bool
+        Train although another program has the session open; only a new round is written.
     control : LocalControl, optional
         Stops the run.
 
@@ -189,7 +193,8 @@ def train(
     Raises
     ------
     InputError
-        For options that cannot be used, and a path that is no session.
+        For options that cannot be used, a path that is no session, and a session that another program has open (when
+        the first event is asked for).
     """
     from pydantic import ValidationError
 
@@ -217,7 +222,7 @@ def train(
         name = ".".join(map(str, first["loc"]))
         given = f"The option {name} cannot be {first['input']!r}: " if name else ""
         raise InputError(f"{given}{first['msg'].removeprefix('Value error, ')}.") from None
-    return run.train_round(_opened(session), plan, control=control)
+    return run.train_round(_opened(session), plan, control=control, beside=beside)
 
 
 def predict(
@@ -436,13 +441,13 @@ def hold_out(
     """
     from napari_semiseg.session import holding
 
-    opened = _opened(session)
     wanted = {**dict.fromkeys(slices, True), **dict.fromkeys(learn_from, False)}
-    if wanted:
-        chosen = _one_volume(opened, volume)
-        for plane, held in wanted.items():
-            holding.hold_out(opened, chosen, plane, held)
-    return holding.settle(opened)
+    with _changing(session) as opened:
+        if wanted:
+            chosen = _one_volume(opened, volume)
+            for plane, held in wanted.items():
+                holding.hold_out(opened, chosen, plane, held)
+        return holding.settle(opened)
 
 
 def rounds(session: str | Path | Session) -> list[RoundSummary]:
@@ -461,7 +466,8 @@ def restore(session: str | Path | Session, number: int) -> None:
     number : int
         Of a round with a model that segments.
     """
-    _opened(session).restore_round(number)
+    with _changing(session) as opened:
+        opened.restore_round(number)
 
 
 def compare(session: str | Path | Session, earlier: int, later: int, volume: str | None = None) -> list[Change]:
@@ -539,6 +545,26 @@ def _one_volume(session: Session, volume: str | None) -> str:
         given = "No volume was named" if volume is None else f"The session has no volume {volume!r}"
         raise InputError(f"{given}; the session has {known}.")
     return volume
+
+
+@contextmanager
+def _changing(session: str | Path | Session) -> Iterator[Session]:
+    """Open a session and hold it while it is changed; one that is open already is its owner's to hold.
+
+    Raises
+    ------
+    HeldError
+        If another program has it open.
+    """
+    opened = _opened(session)
+    if opened is session:
+        yield opened
+        return
+    opened.hold()
+    try:
+        yield opened
+    finally:
+        opened.let_go()
 
 
 def _opened(session: str | Path | Session) -> Session:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class SemisegError(Exception):
     """An error whose message is one clear sentence: what was given, what was expected, what would work."""
@@ -9,6 +11,24 @@ class SemisegError(Exception):
 
 class InputError(SemisegError):
     """Something the user gave cannot be used (command-line exit code 2)."""
+
+
+class NewerError(InputError):
+    """A file was written by a newer version of this program; it is not damaged."""
+
+
+class DamagedError(InputError):
+    """Something of a session cannot be read any more.
+
+    Attributes
+    ----------
+    place : Path
+        File or folder that can be set aside.
+    """
+
+    def __init__(self, message: str, place: Path):
+        super().__init__(message)
+        self.place = place
 
 
 class NonFiniteError(InputError):

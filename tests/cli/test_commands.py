@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from napari_semiseg import methods
+from napari_semiseg.session.lock import SessionLock
 
 AFFINE = np.array([[-0.9, 0.1, 0, 5], [0.1, 0.9, 0, -7], [0, 0, 4, 30], [0, 0, 0, 1.0]])
 FAST = ["--set", "crop=64", "--set", "longest_side=96", "--device", "cpu"]
@@ -250,3 +251,21 @@ def test_the_command_line_loads_neither_qt_nor_torch_until_it_trains():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_commands_that_change_a_session_say_who_has_it_open(session):
+    lock = SessionLock(session)
+    for command in (
+        ["train", session, "--steps", 1, *FAST],
+        ["hold-out", session],
+        ["rounds", session, "--restore", 1],
+    ):
+        assert "is open elsewhere" in semiseg(*command, code=2).stderr
+    assert not (session / "rounds").exists()
+    semiseg("export", session, "--out", session.parent / "masks", "--source", "annotation")
+    semiseg("train", session, "--steps", 1, "--method", "supervised", "--beside", *FAST)
+    assert lock.is_mine
+    lock.release()
+    semiseg("train", session, "--steps", 1, "--method", "supervised", *FAST)
+    assert sorted(path.name for path in (session / "rounds").iterdir()) == ["0001", "0002"]
+    assert not (session / "lock.json").exists()

@@ -252,7 +252,7 @@ def test_a_proposal_that_a_crash_interrupts_does_not_count_as_scribbles(tmp_path
     def crash(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(annotation, "_record", crash)  # after the voxels, before the states
+    monkeypatch.setattr(annotation, "record", crash)  # after the voxels, before the states
     with pytest.raises(KeyboardInterrupt):
         annotation.flush()
     again = Annotation.open(tmp_path / "v", SHAPE)

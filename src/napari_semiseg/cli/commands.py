@@ -120,6 +120,7 @@ def train(
     use_all: Annotated[
         bool, typer.Option("--use-all", help="Learn from held-out slices too, as in a final training")
     ] = False,
+    beside: Annotated[bool, typer.Option("--beside", help="Train although the session is open elsewhere")] = False,
     as_json: Json = False,
 ) -> None:
     """Train one round; Ctrl-C stops it and keeps what was learned."""
@@ -142,6 +143,7 @@ def train(
         fresh=fresh,
         pretrained=pretrained,
         hold_out=not use_all,
+        beside=beside,
         control=control,
     )
     raise typer.Exit(follow(events, control, as_json=as_json))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +72,43 @@ class Annotation:
         self._lock = threading.RLock()
 
     @classmethod
-    def create(cls, folder: Path, shape: tuple[int, int, int]) -> Annotation:
-        """Create an empty annotation on disk."""
+    def create(
+        cls,
+        folder: Path,
+        shape: tuple[int, int, int],
+        *,
+        said: np.ndarray | None = None,
+        record: Mapping[str, Any] | None = None,
+        lost: Collection[int] = (),
+    ) -> Annotation:
+        """Create an annotation on disk.
+
+        Parameters
+        ----------
+        folder : Path
+        shape : tuple of 3 ints
+            Planes, rows, columns.
+        said : ndarray of uint8, shape (planes, rows, columns), optional
+            What is painted; nothing by default.
+        record : mapping, optional
+            What `record` returned; without, planes that are painted are scribbled.
+        lost : collection of int
+            Planes that count as unlabelled whatever ``record`` says.
+
+        Raises
+        ------
+        InputError
+            If the record makes no sense.
+        StorageError
+        """
         annotation = cls(folder, shape)
+        if said is not None:
+            annotation.said[:] = said
+            annotation._dirty.update(np.flatnonzero((said != UNSAID).any(axis=(1, 2))).tolist())
+        if record is not None:
+            annotation.take_record(record)
+        for plane in lost:
+            annotation.set_state(plane, SliceState.UNLABELLED)
         with storing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             zarr.create_array(
@@ -84,6 +119,7 @@ class Annotation:
                 fill_value=UNSAID,
                 overwrite=False,
             )
+        annotation._heal()
         annotation._states_dirty = True
         annotation.flush()
         return annotation
@@ -105,25 +141,39 @@ class Annotation:
             annotation.said[:] = stored[:]
         except (ValueError, TypeError, OSError, KeyError, RuntimeError, zarr.errors.BaseZarrError) as error:
             raise InputError(f"{folder / 'annotation.zarr'} is damaged ({error}); restore it from a backup.") from None
-        record = SLICES.read(folder / "slices.json")
+        annotation.take_record(SLICES.read(folder / "slices.json"))
+        annotation._heal()
+        return annotation
+
+    def take_record(self, record: Mapping[str, Any]) -> None:
+        """Take over what `record` returned.
+
+        Raises
+        ------
+        InputError
+            If it makes no sense.
+        """
         try:
             for key, entry in record["slices"].items():
                 plane = int(key)
-                if not 0 <= plane < shape[0]:
+                if not 0 <= plane < len(self.states):
                     raise ValueError(f"plane {plane}")
-                annotation.states[plane] = SliceState(entry["state"])
-                annotation.revisions[plane] = int(entry["revision"])
+                self.states[plane] = SliceState(entry["state"])
+                self.revisions[plane] = int(entry["revision"])
                 if entry.get("held_out"):
-                    annotation.held_out.add(plane)
+                    self.held_out.add(plane)
                 if entry.get("decided"):
-                    annotation.decided[plane] = bool(entry.get("held_out"))
+                    self.decided[plane] = bool(entry.get("held_out"))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(f"{folder / 'slices.json'} is damaged ({error}); restore it from a backup.") from None
-        for plane in np.flatnonzero((annotation.said != UNSAID).any(axis=(1, 2))).tolist():
-            if annotation.revisions[plane] == 0:
-                annotation.set_state(plane, SliceState.SCRIBBLED)
-                annotation.healed.append(plane)
-        return annotation
+            place = self.folder / "slices.json"
+            raise InputError(f"{place} is damaged ({error}); restore it from a backup.") from None
+
+    def _heal(self) -> None:
+        """Make planes scribbled that are painted and whose state nobody wrote."""
+        for plane in np.flatnonzero((self.said != UNSAID).any(axis=(1, 2))).tolist():
+            if self.revisions[plane] == 0:
+                self.set_state(plane, SliceState.SCRIBBLED)
+                self.healed.append(plane)
 
     def set_plane(self, plane: int, said: np.ndarray) -> None:
         """Replace what is painted on a plane.
@@ -173,6 +223,11 @@ class Annotation:
         """Whether something is not on disk yet."""
         return bool(self._dirty) or self._states_dirty
 
+    @property
+    def has_unsaved_strokes(self) -> bool:
+        """Whether something was painted that is not on disk yet."""
+        return bool(self._dirty)
+
     def flush(self) -> list[int]:
         """Write changed planes and the states; what fails stays to be written.
 
@@ -202,7 +257,7 @@ class Annotation:
         with self._lock:
             # A plane painted on while it was being written stays dirty.
             self._dirty -= {plane for plane in planes if np.array_equal(self.said[plane], content[plane])}
-            record = self._record() if self._states_dirty else None
+            record = self.record() if self._states_dirty else None
             self._states_dirty = False
         # The states come last: a plane that a crash leaves without its new state counts for too little, never too much.
         if record is not None:
@@ -261,7 +316,8 @@ class Annotation:
         """Return a short fingerprint of what a plane says, the same for the same content."""
         return hashlib.blake2b(self.resolved(plane).tobytes(), digest_size=8).hexdigest()
 
-    def _record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, Any]:
+        """Return what ``slices.json`` says."""
         touched: dict[str, dict[str, Any]] = {
             str(plane): {"state": str(state), "revision": revision}
             for plane, (state, revision) in enumerate(zip(self.states, self.revisions, strict=True))

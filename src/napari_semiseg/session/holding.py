@@ -74,6 +74,7 @@ def hold_out(session: Session, volume: str, plane: int, held: bool = True) -> No
         If there is no such slice, or nothing is said about it.
     StorageError
     """
+    session.refuse_if_read_only()
     annotation = session.annotation(volume)
     planes = len(annotation.states)
     if not 0 <= plane < planes:

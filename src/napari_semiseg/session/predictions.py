@@ -8,13 +8,46 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import zarr
 
 from napari_semiseg.engine.slice_facts import SliceFacts
+from napari_semiseg.errors import DamagedError
 from napari_semiseg.session.storage import storing
 
 if TYPE_CHECKING:
     from napari_semiseg.engine.predict import Maps
+
+
+class StoredMap:
+    """An array of a stored prediction, read when it is indexed; damage is told in a sentence.
+
+    Parameters
+    ----------
+    array : zarr array of uint8
+    place : Path
+        Folder of the prediction.
+    """
+
+    def __init__(self, array: Any, place: Path) -> None:
+        self._array, self._place = array, place
+        self.shape: tuple[int, ...] = tuple(array.shape)
+        self.dtype = array.dtype
+        self.ndim = len(self.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        try:
+            return np.asarray(self._array[key])
+        except (ValueError, TypeError, OSError, RuntimeError, zarr.errors.BaseZarrError) as error:
+            raise DamagedError(
+                f"The prediction {self._place} cannot be read any more ({error}); predict or train again.", self._place
+            ) from None
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype=dtype)
 
 
 @dataclass(frozen=True)
@@ -23,13 +56,13 @@ class StoredPrediction:
 
     Attributes
     ----------
-    labels : zarr array of uint8, shape (planes, rows, columns)
+    labels : StoredMap of uint8, shape (planes, rows, columns)
         Class ids.
-    entropy : zarr array of uint8, same shape
+    entropy : StoredMap of uint8, same shape
         Divided by ln C; 255 ≙ 1.
-    disagreement : zarr array of uint8, same shape, or None
+    disagreement : StoredMap of uint8, same shape, or None
         255 ≙ 1; None where one network predicted.
-    probabilities : zarr array of uint8, shape (C, planes, rows, columns)
+    probabilities : StoredMap of uint8, shape (C, planes, rows, columns)
         255 ≙ 1.
     class_ids : tuple of int
         Class id of each row of the probabilities.
@@ -59,14 +92,14 @@ class StoredPrediction:
         try:
             group = zarr.open_group(path, mode="r")
             return cls(
-                group["labels"],
-                group["entropy"],
-                group.get("disagreement"),
-                group["probabilities"],
+                StoredMap(group["labels"], path),
+                StoredMap(group["entropy"], path),
+                StoredMap(group["disagreement"], path) if "disagreement" in group else None,
+                StoredMap(group["probabilities"], path),
                 tuple(int(i) for i in group.attrs["class_ids"]),  # type: ignore[union-attr, arg-type]
                 SliceFacts.from_json(group.attrs["slices"]) if "slices" in group.attrs else None,
             )
-        except (KeyError, ValueError, OSError, TypeError, zarr.errors.BaseZarrError):
+        except (KeyError, ValueError, OSError, TypeError, AttributeError, zarr.errors.BaseZarrError):
             return None
 
 

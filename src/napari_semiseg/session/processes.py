@@ -47,8 +47,11 @@ class Runner:
         """Read what `write` wrote; None if there is nothing, or nothing that makes sense."""
         try:
             record: Any = read_json(path)
-            return cls(int(record["pid"]), str(record["started"]), str(record["host"]), bool(record.get("worker")))
-        except (InputError, KeyError, TypeError, ValueError, AttributeError):
+            pid = int(record["pid"])
+            if not 1 < pid < 2**31:  # 0, 1 and negative numbers mean groups, or every process there is
+                return None
+            return cls(pid, str(record["started"]), str(record["host"]), bool(record.get("worker")))
+        except (InputError, KeyError, TypeError, ValueError, AttributeError, OverflowError):
             return None
 
     def write(self, path: Path) -> None:
@@ -76,8 +79,11 @@ class Runner:
         return self.worker and self.is_here and self.pid != os.getpid()
 
     def kill(self) -> None:
-        """End the process at once, if that may be done and it is still the same."""
-        if self.can_be_killed and self.is_alive:
+        """End the process at once, if that may be done and it is still the same.
+
+        A file that names a process without telling when it began is not trusted where the system knows that.
+        """
+        if self.can_be_killed and self.is_alive and self.started == _start_time(self.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)
 

@@ -54,11 +54,12 @@ class Round:
         self.log = path / f"{run}worker.log"
         self._events = path / f"{run}events.jsonl"
         self._process = path / f"{run}process.json"
+        self._seen = path / f"{run}seen"
 
     def predicting(self, volumes: Sequence[str] = ()) -> Round:
         """Return the run that predicts some volumes, or all, with the model of this round, fresh."""
         again = Round(self.path, "predict-")
-        for file in (again._events, again._process, again.control.path, again.log):
+        for file in (again._events, again._process, again.control.path, again.log, again._seen):
             with storing(file):
                 file.unlink(missing_ok=True)
         write_json(again.path / "predict-request.json", {"volumes": list(volumes)})
@@ -165,6 +166,16 @@ class Round:
         """Note that nobody runs the round any more."""
         with contextlib.suppress(OSError):
             self._process.unlink(missing_ok=True)
+
+    @property
+    def was_seen(self) -> bool:
+        """Whether somebody who watched it was told how it ended."""
+        return self._seen.exists()
+
+    def mark_seen(self) -> None:
+        """Note that somebody was told how it ended; without effect where nothing can be written."""
+        with contextlib.suppress(OSError):
+            self._seen.touch()
 
     # -- events -----------------------------------------------------------------------------------------------
 

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from napari_semiseg.engine.pretraining import Pretrained
 
 
-def train_round(session: Session, plan: Plan, *, control: Control | None = None) -> Iterator[Event]:
+def train_round(
+    session: Session, plan: Plan, *, control: Control | None = None, beside: bool = False
+) -> Iterator[Event]:
     """Train a new round in this process.
 
     Parameters
@@ -40,13 +42,29 @@ def train_round(session: Session, plan: Plan, *, control: Control | None = None)
     plan : Plan
     control : Control, optional
         Heard beside the round's own control file.
+    beside : bool
+        Train although another program has the session open: nothing but a new round is written.
 
     Yields
     ------
     Event
         The last one is `Finished` or `Failed`; errors are events, not exceptions.
+
+    Raises
+    ------
+    HeldError
+        If another program has the session open and ``beside`` is false.
     """
-    yield from run_round(session, session.new_round(plan), control=control)
+    if session.lock is not None or beside:
+        round_ = session.new_round(plan)
+    else:
+        # Only to begin with: whoever opens a viewer while it trains shall be able to paint.
+        session.hold()
+        try:
+            round_ = session.new_round(plan)
+        finally:
+            session.let_go()
+    yield from run_round(session, round_, control=control)
 
 
 def run_round(

@@ -14,12 +14,13 @@ from psygnal import Signal
 
 from napari_semiseg import io
 from napari_semiseg.data.volumes import UNSAID, TrainingVolume
-from napari_semiseg.errors import InputError, StorageError
+from napari_semiseg.errors import InputError, NewerError, StorageError
 from napari_semiseg.io import Geometry, Volume
 from napari_semiseg.session.annotation import Annotation
 from napari_semiseg.session.beginnings import beginnings
 from napari_semiseg.session.choosing import chosen, looking_for, without_class
 from napari_semiseg.session.classes import changed_classes, free_id, index_of, new_class, with_ids
+from napari_semiseg.session.damage import mended_annotation
 from napari_semiseg.session.folder import SessionFolder
 from napari_semiseg.session.holding import judged, settle
 from napari_semiseg.session.images import read_image, record_of
@@ -50,6 +51,12 @@ class Session(SessionFolder):
     classes : list of LabelClass
     volumes : dict of str to VolumeRecord
         By volume id, in the order they were added.
+    why_read_only : str
+        Why it cannot be changed by this program; empty if it can.
+    reports : list of str
+        Sentences about what was found and mended since it was opened.
+    lock : SessionLock or None
+        While this program holds it.
 
     Signals
     -------
@@ -58,18 +65,32 @@ class Session(SessionFolder):
         The session itself changed what is painted.
     problem(str)
         A sentence about something that was found and mended.
+    access_changed()
+        It may be changed now, or may not be any more; maybe emitted in another thread.
     """
 
     classes_changed = Signal()
     volumes_changed = Signal()
     slice_changed = Signal(str, int)
     rounds_changed = Signal()
-    problem = Signal(str)
 
     def __init__(self, path: Path, content: SessionFile) -> None:
         super().__init__(path, content)
         self._annotations: dict[str, Annotation] = {}
         self._verified: set[str] = set()
+
+    def be_read_only(self, why: str) -> None:
+        """Refuse every change from now on, saying why; an empty text allows them again."""
+        for annotation in self._annotations.values():
+            annotation.read_only = bool(why)
+        super().be_read_only(why)
+
+    def let_go(self) -> None:
+        """Write what is not on disk yet and let others change the session."""
+        try:
+            self.close()
+        finally:
+            self._unlock()
 
     def close(self) -> None:
         """Write what is not on disk yet.
@@ -79,6 +100,8 @@ class Session(SessionFolder):
         StorageError
             If something cannot be written; the rest is.
         """
+        if self.why_read_only and any(annotation.has_unsaved_strokes for annotation in self._annotations.values()):
+            raise StorageError(self.why_read_only)
         failures = []
         for annotation in self._annotations.values():
             try:
@@ -103,6 +126,7 @@ class Session(SessionFolder):
         StorageError
             If it cannot be moved; it stays where it was then.
         """
+        self.refuse_if_read_only()
         self.close()
         running = [r.number for r in self.rounds() if r.status == "running" or r.is_being_written]
         if running:
@@ -112,6 +136,8 @@ class Session(SessionFolder):
         finally:
             for volume, annotation in self._annotations.items():
                 annotation.folder = self._folder(volume)
+            if self.lock is not None:
+                self.lock.folder = self.path
 
     # -- volumes ----------------------------------------------------------------------------------------------
 
@@ -147,6 +173,7 @@ class Session(SessionFolder):
             If image, mask, plane numbers or classes cannot be used; the session is left as it was.
         StorageError
         """
+        self.refuse_if_read_only()
         source = Path(source).absolute()
         volume = io.read_volume(source, axis=axis, frame=frame, series=series, replace_nonfinite=replace_nonfinite)
         mask = io.read_mask(labels, volume.geometry) if labels is not None else None
@@ -176,6 +203,7 @@ class Session(SessionFolder):
         ------
         InputError, StorageError
         """
+        self.refuse_if_read_only()
         volume_id = self._free_volume_id(name)
         folder = self._folder(volume_id)
         with self._undone_on_failure(volume_id):
@@ -242,11 +270,12 @@ class Session(SessionFolder):
         """
         if volume_id not in self._annotations:
             record = self._record(volume_id)
-            annotation = Annotation.open(self._folder(volume_id), record.geometry.shape)
+            annotation = self._open_annotation(record)
+            annotation.read_only = bool(self.why_read_only)
             self._annotations[volume_id] = annotation
             if annotation.healed:
                 planes = ", ".join(map(str, annotation.healed))
-                self.problem.emit(
+                self._report(
                     f"{record.name}: slice {planes} was painted when the program ended; it counts as scribbled now."
                 )
         return self._annotations[volume_id]
@@ -261,6 +290,8 @@ class Session(SessionFolder):
         """
         annotation = self._annotations.get(volume_id)
         if annotation is not None:
+            if annotation.read_only and annotation.has_unsaved_strokes:
+                raise StorageError(self.why_read_only)
             annotation.flush()
             del self._annotations[volume_id]
 
@@ -273,6 +304,20 @@ class Session(SessionFolder):
         finally:
             if not kept:
                 self.release(volume_id)
+
+    def _open_annotation(self, record: VolumeRecord) -> Annotation:
+        """Read an annotation; if it is damaged and this program holds the session, it is mended and that is told."""
+        folder, shape = self._folder(record.id), record.geometry.shape
+        try:
+            return Annotation.open(folder, shape)
+        except NewerError:
+            raise
+        except InputError:
+            if self.lock is None or not folder.is_dir():
+                raise
+            annotation, sentence = mended_annotation(self.path, folder, shape)
+            self._report(f"{record.name}: {sentence}")
+            return annotation
 
     def _record(self, volume_id: str) -> VolumeRecord:
         if volume_id not in self.volumes:
@@ -345,6 +390,7 @@ class Session(SessionFolder):
         InputError
             If the class is painted and ``erase`` is false.
         """
+        self.refuse_if_read_only()
         index = index_of(self.classes, class_id)
         painted: dict[str, list[int]] = {}
         for volume_id in self.volumes:
@@ -390,6 +436,7 @@ class Session(SessionFolder):
             If there is no such round, or it has no model that segments.
         StorageError
         """
+        self.refuse_if_read_only()
         found = restore(self.path / "rounds", self.rounds(), number)
         self.rounds_changed.emit()
         return found
@@ -424,6 +471,7 @@ class Session(SessionFolder):
             If the plan names a round to start from that does not exist or has no model, or an unknown volume.
         StorageError
         """
+        self.refuse_if_read_only()
         self.close()
         held_out = settle(self) if plan.hold_out else {}
         continues, pretrained = beginnings(self.recent_rounds(), plan)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from napari_semiseg.errors import InputError
+from napari_semiseg.errors import InputError, NewerError
 from napari_semiseg.session.storage import read_json, storing, write_bytes, write_json
 
 Content = dict[str, Any]
@@ -57,7 +57,7 @@ class Schema:
         if version is None:
             raise InputError(f"{place} is damaged (no schema version); restore it from a backup.")
         if version > self.version:
-            raise InputError(
+            raise NewerError(
                 f"{place} was written by a newer napari-semiseg (schema {version}, this one knows {self.version}); "
                 "update to open it."
             )
