@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -158,3 +159,37 @@ def opened(make_panel: Callable, volume_file: Path) -> tuple[Any, Hands]:
     hands.wait(lambda: panel.desk.sheet is not None)
     hands.qtbot.wait(100)
     return panel, hands
+
+
+@pytest.fixture
+def make_session(tmp_path: Path, volume_file: Path) -> Callable[[str | Path], Path]:
+    """Return a function that makes a session with one annotated slice in a folder."""
+
+    def make(folder: str | Path) -> Path:
+        folder = tmp_path / folder
+        folder.mkdir(exist_ok=True)
+        shutil.copy(volume_file, folder / "heart.nii.gz")
+        from napari_semiseg.session import Session, SliceState
+
+        session = Session.create(folder / "heart.semiseg", classes={1: "cavity"})
+        annotation = session.annotation(session.add_volume(folder / "heart.nii.gz").id)
+        plane = np.full(annotation.said.shape[1:], 255, np.uint8)
+        plane[20:40, 20:40] = 1
+        annotation.set_plane(6, plane)
+        annotation.set_state(6, SliceState.COMPLETE)
+        session.close()
+        return session.path
+
+    return make
+
+
+def open_session(panel: Any, hands: Hands, place: Path) -> Any:
+    """Open a session in the panel and wait for it; returns the desk."""
+    before = panel.desk.session
+    panel.messages.clear_error()
+    panel.desk.binder.open(place)
+    hands.wait(lambda: panel.desk.session not in (before, None) and panel.desk.sheet is not None, 20)
+    hands.qtbot.wait(100)
+    assert panel.desk.session.path == place
+    assert (panel.desk.sheet.annotation.data[6] == 1).sum() == 400
+    return panel.desk

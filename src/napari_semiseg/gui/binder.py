@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_semiseg.errors import InputError
+from napari_semiseg.errors import InputError, StorageError
+from napari_semiseg.gui.attaching import Outlived, outlived
 from napari_semiseg.gui.entries import Entry
 from napari_semiseg.gui.keeper import create
 from napari_semiseg.gui.places import short
 from napari_semiseg.gui.problems import told
 from napari_semiseg.session import Session, default_path
+from napari_semiseg.session.copying import copy_session
 from napari_semiseg.session.glance import states_of
+from napari_semiseg.session.lock import HeldError
 
 if TYPE_CHECKING:
     from napari_semiseg.gui.desk import Desk
@@ -67,6 +71,8 @@ class Binder:
         self.desk.disk.run(lambda: entry.add_to(session).id, joined)
 
     def _adopt(self, session: Session) -> None:
+        # Damage is found when a volume is read, in another thread.
+        session.problem.connect(lambda text: self.desk.disk.run(lambda: None, lambda _: self.desk.tell(text, "error")))
         self.desk.session = session
         self.desk.place = session.path
         if self.desk.sheet is not None:
@@ -82,25 +88,44 @@ class Binder:
         if self.desk.training.phase.active:
             raise InputError("Stop the training before another session is opened.")
 
-        def opened(result: tuple[Session, list[Entry]]) -> None:
-            session, entries = result
+        place = Path(place).absolute()
+        current = self.desk.session
+
+        def opened(found: tuple[Session, list[Entry], Outlived | None]) -> None:
+            session, entries, run = found
             self.desk.close_sheet()
-            if self.desk.session is not None:
-                self.desk.session.close()
+            if current is not None and current.path != session.path:
+                self._part_from(current)
             self.desk.shelf.forget()
             self.desk.entries = entries
             self._adopt(session)
-            self._reattach(session)
             if self.desk.entries:
-                self.desk.show(self.desk.entries[0])
+                self.desk.show(shown if (shown := self._named(before)) is not None else self.desk.entries[0])
+            self._attach(run)
+            if session.reports:
+                self.desk.tell(" ".join(session.reports), "error")
 
-        self.desk.keeper.flush(lambda: self.desk.disk.run(lambda: _read(Path(place)), opened))
+        before = None if self.desk.sheet is None else self.desk.sheet.entry.id
+
+        @told
+        def flushed(self: Binder) -> None:
+            if current is not None and self.desk.keeper.pending:
+                raise InputError(
+                    f"What you painted in {current.name} is not saved yet; press “Save as…” and choose another folder, "
+                    "then open a session."
+                )
+            self.desk.disk.run(lambda: _read(place, current), opened)
+
+        self.desk.keeper.flush(lambda: flushed(self))
 
     @told
     def move(self, place: Path) -> None:
-        """Move the session folder, or choose where it will be created."""
-        if self.desk.training.phase.active:
-            raise InputError("Stop the training before the session is moved.")
+        """Move the session folder, or choose where it will be created.
+
+        A session that is read-only here, or whose folder is gone or cannot be written, is copied instead: what is in
+        memory, and what can still be read of the folder.
+        """
+        place = place.absolute()
         if self.desk.session is None:
             if place.exists() and any(place.iterdir()):
                 raise InputError(f"{place} is not empty; choose a new folder for the session.")
@@ -109,19 +134,44 @@ class Binder:
             return
         session = self.desk.session
 
+        @told
+        def flushed(self: Binder) -> None:
+            if session.why_read_only or self.desk.keeper.pending:
+                self.desk.disk.run(lambda: copy_session(session, place), copied)
+                return
+            if self.desk.training.phase.active:
+                raise InputError("Stop the training before the session is moved.")
+            self.desk.disk.run(lambda: session.move(place), moved)
+
+        def copied(result: tuple[Session, list[str]]) -> None:
+            copy, missing = result
+            self._part_from(session)
+            self._adopt(copy)
+            self.desk.keeper.flush()
+            self.desk.tell(f"You go on with a copy in {short(copy.path)}.")
+            if missing:
+                self.desk.tell(f"What could not be copied: {', '.join(missing[:5])}.", "warning")
+
         def moved(_: Any) -> None:
             self.desk.place = session.path
             self.desk.session_changed.emit()
             self.desk.tell(f"The session is now in {short(session.path)}.")
 
-        self.desk.keeper.flush(lambda: self.desk.disk.run(lambda: session.move(place), moved))
+        self.desk.keeper.flush(lambda: flushed(self))
 
-    def _reattach(self, session: Session) -> None:
-        """Follow a run that outlived the panel that started it."""
-        running = [entry for entry in session.rounds() if entry.status == "running"]
-        if running:
-            self.desk.training.follow(running[-1], own=False)
-            self.desk.tell(f"Round {running[-1].number} is still training; the panel follows it.")
+    def _part_from(self, session: Session) -> None:
+        """Let others change a session that is not shown any more."""
+        self.desk.disk.run(session.let_go, failed=lambda _: None)
+
+    def _named(self, volume_id: str | None) -> Entry | None:
+        return next((entry for entry in self.desk.entries if entry.id == volume_id), None)
+
+    def _attach(self, run: Outlived | None) -> None:
+        """Follow a run that outlived the panel that started it, or show how one ended."""
+        if run is None:
+            return
+        self.desk.training.follow(run.round)
+        self.desk.tell(run.sentence, run.severity)
 
     def is_painted(self, class_id: int) -> bool:
         """Return whether something is painted in a class on the shown volume."""
@@ -166,10 +216,30 @@ class Binder:
         return _numbered(entries, create(self.desk.place, self.desk.classes.all(), entries))
 
 
-def _read(place: Path) -> tuple[Session, list[Entry]]:
-    """Open a session and look at the states of its slices; voxels and annotations are read when they are shown."""
+def let_go(session: Session) -> None:
+    """Let others change a session when the window closes; strokes that it does not take are kept in a copy."""
+    try:
+        session.let_go()
+    except StorageError as error:
+        copy, _ = copy_session(session, default_path(f"{session.name} rescued"))
+        copy.let_go()
+        print(f"{error} What you painted is kept in {copy.path}.", file=sys.stderr)
+
+
+def _read(place: Path, current: Session | None) -> tuple[Session, list[Entry], Outlived | None]:
+    """Open a session, read-only if it cannot be held, and look at the states of its slices and at its last run.
+
+    Voxels and annotations are read when they are shown.
+    """
     session = Session.open(place)
-    return session, [Entry.of_record(record, states_of(session, i)) for i, record in session.volumes.items()]
+    if current is not None and current.path == place:
+        current.let_go()
+    try:
+        session.hold()
+    except (HeldError, StorageError) as error:
+        session.be_read_only(str(error))
+    entries = [Entry.of_record(record, states_of(session, i)) for i, record in session.volumes.items()]
+    return session, entries, outlived(session)
 
 
 def _numbered(entries: list[Entry], result: tuple[Session, list[str]]) -> Session:

@@ -12,10 +12,11 @@ from napari.layers import Image, Layer
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
-from napari_semiseg.errors import InputError
+from napari_semiseg.errors import DamagedError, InputError
 from napari_semiseg.gui import intake
+from napari_semiseg.gui.access import Access
 from napari_semiseg.gui.background import Lane
-from napari_semiseg.gui.binder import Binder
+from napari_semiseg.gui.binder import Binder, let_go
 from napari_semiseg.gui.brush import Brush
 from napari_semiseg.gui.choices import read_asking
 from napari_semiseg.gui.classes import ClassBook
@@ -34,7 +35,8 @@ from napari_semiseg.gui.sheet import Sheet
 from napari_semiseg.gui.shelf import Shelf
 from napari_semiseg.gui.slices import annotated
 from napari_semiseg.gui.training import Training
-from napari_semiseg.session import Session, default_path
+from napari_semiseg.session import Session, StoredPrediction, default_path
+from napari_semiseg.session.damage import set_aside
 from napari_semiseg.session.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -60,6 +62,8 @@ class Desk:
     session_changed()
         Another session, or another place or name of it.
     class_selected(class id), overlay_toggled(key), prediction_changed()
+    place_wanted()
+        The user wants to choose another place for the session.
     """
 
     message = Signal(str, str)
@@ -72,6 +76,7 @@ class Desk:
     class_selected = Signal(int)
     overlay_toggled = Signal(str)
     prediction_changed = Signal()
+    place_wanted = Signal()
 
     def __init__(self, viewer: ViewerModel):
         self.viewer = viewer
@@ -95,7 +100,10 @@ class Desk:
         self.regions = Regions(self)
         self.exporter = Exporter(self)
         self.shelf = Shelf(self)
+        self.access = Access(self)
+        self._told_not_saved = False
         self.keeper.failed.connect(self.not_saved)
+        self.keeper.saved.connect(self._saved_again)
         viewer.layers.events.inserted.connect(self._on_inserted)
         viewer.layers.events.removed.connect(self._on_removed)
         viewer.dims.events.current_step.connect(self._on_step)
@@ -111,8 +119,16 @@ class Desk:
         self.tell(explain(error), "error")
 
     def not_saved(self, error: BaseException) -> None:
-        """Say that edits are not on disk yet."""
+        """Say that edits are not on disk yet, and offer another place."""
         self.tell(f"Not saved yet, trying again: {explain(error)}", "error")
+        if not self._told_not_saved:
+            self._told_not_saved = True
+            self.offer.emit("What you painted is kept in memory meanwhile.", "Save as…", self.place_wanted.emit)
+
+    def _saved_again(self) -> None:
+        if self._told_not_saved:
+            self._told_not_saved = False
+            self.tell("Everything that you painted is saved now.")
 
     # -- volumes ------------------------------------------------------------------------------------------------
 
@@ -219,6 +235,7 @@ class Desk:
             sheet.belongs_to(self.session.path)
         self.brush.take(sheet)
         sheet.annotation.events.paint.connect(self._on_paint)
+        sheet.overlays.damaged.connect(self._on_damage)
         self.keeper.watch(entry, sheet.annotation.data)
         if loaded.prediction is not None:
             sheet.overlays.rest_on(loaded.prediction)
@@ -306,6 +323,25 @@ class Desk:
             self._without_listening(lambda: sheet.overlays.show(key, visible))
             self.overlay_toggled.emit(key)
 
+    def _on_damage(self, error: DamagedError) -> None:
+        """Set a prediction aside that cannot be read, and show an earlier one, if there is one."""
+        self.problem(error)
+        sheet, session = self.sheet, self.session
+        if sheet is None or session is None or session.why_read_only or sheet.entry.id is None:
+            return
+        volume_id = sheet.entry.id
+
+        def earlier() -> StoredPrediction | None:
+            set_aside(session.path, error.place)
+            return session.latest_prediction(volume_id)
+
+        def shown(stored: StoredPrediction | None) -> None:
+            if self.sheet is sheet:
+                sheet.overlays.rest_on(stored)
+                self.prediction_changed.emit()
+
+        self.disk.run(earlier, shown)
+
     # -- what the viewer tells ----------------------------------------------------------------------------------
 
     def _on_paint(self, event: Any = None) -> None:
@@ -323,6 +359,7 @@ class Desk:
         if self.closed:
             return
         self.closed = True
+        self.access.close()
         self.training.close()
         self.compute.close(wait=False)
         self.shelf.close()
@@ -332,4 +369,4 @@ class Desk:
             self._without_listening(self.sheet.leave)
             self.sheet = None
         if self.keeper.session is not None:
-            self.keeper.session.close()
+            let_go(self.keeper.session)

@@ -33,6 +33,7 @@ def write(
         annotation.set_plane(plane, swap_unsaid(values))
     for plane, state in states.items():
         annotation.set_state(plane, state)
+    session.refuse_if_read_only()
     annotation.flush()
 
 
@@ -42,7 +43,9 @@ def create(place: Path, classes: list[LabelClass], entries: list[Entry]) -> tupl
     try:
         for entry in classes:
             session.update_class(entry.id, colour=entry.colour, key=entry.key)
-        return session, [entry.add_to(session).id for entry in entries]
+        ids = [entry.add_to(session).id for entry in entries]
+        session.hold()
+        return session, ids
     except BaseException:
         shutil.rmtree(session.path, ignore_errors=True)
         raise

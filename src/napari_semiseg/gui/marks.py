@@ -43,6 +43,8 @@ class Marks:
         """Change the state of a slice."""
         if self.desk.sheet is None:
             raise InputError(NO_VOLUME)
+        if self.desk.access.why_not:
+            raise InputError(self.desk.access.why_not)
         sheet = self.desk.sheet
         sheet.automatic.discard(plane)
         self._put(plane, state)

@@ -23,6 +23,8 @@ class Facts:
     predicted : bool
         The shown volume has a prediction.
     rounds : int
+    read_only : str
+        Why the session cannot be changed; empty if it can.
     """
 
     volumes: int
@@ -31,6 +33,7 @@ class Facts:
     phase: Phase
     predicted: bool
     rounds: int
+    read_only: str = ""
 
 
 NONE_CHOSEN = "No volume is ticked in the Volumes tab: tick those to train on and to predict."
@@ -47,6 +50,8 @@ def which_volumes(facts: Facts) -> str:
 
 def why_not_train(facts: Facts, *, needs_labels: bool = True) -> str | None:
     """Return why training cannot start, or None; pre-training needs no labels."""
+    if facts.read_only:
+        return facts.read_only
     if facts.volumes == 0:
         return "Open a volume and annotate some slices first."
     if facts.phase.active:
@@ -61,6 +66,8 @@ def why_not_train(facts: Facts, *, needs_labels: bool = True) -> str | None:
 
 def why_not_stop(facts: Facts) -> str | None:
     """Return why there is nothing to stop, or None."""
+    if facts.read_only and facts.phase.active:
+        return facts.read_only
     if facts.phase is Phase.STOPPING:
         return "It is stopping already."
     return None if facts.phase.active else "No training is under way."
@@ -68,6 +75,8 @@ def why_not_stop(facts: Facts) -> str | None:
 
 def why_not_pause(facts: Facts) -> str | None:
     """Return why a run cannot be held or resumed, or None."""
+    if facts.read_only and facts.phase.active:
+        return facts.read_only
     if facts.phase in (Phase.TRAINING, Phase.PAUSED):
         return None
     return "It can be paused while it trains." if facts.phase.active else "No training is under way."
@@ -75,6 +84,8 @@ def why_not_pause(facts: Facts) -> str | None:
 
 def why_not_predict(facts: Facts) -> str | None:
     """Return why the whole volume cannot be predicted now, or None."""
+    if facts.read_only:
+        return facts.read_only
     if facts.phase is Phase.IDLE and facts.rounds and facts.chosen == 0:
         return NONE_CHOSEN
     if facts.phase is Phase.TRAINING or (facts.phase is Phase.IDLE and facts.rounds):
@@ -86,6 +97,8 @@ def why_not_predict(facts: Facts) -> str | None:
 
 def why_not_accept(facts: Facts) -> str | None:
     """Return why there is nothing to accept, or None."""
+    if facts.read_only:
+        return facts.read_only
     return None if facts.predicted else "There is no prediction of this volume yet: press Train first."
 
 

@@ -44,9 +44,12 @@ class Overlays:
     -------
     toggled(key)
         The visibility of an overlay changed, here or in napari's layer list.
+    damaged(DamagedError)
+        The stored prediction cannot be read.
     """
 
     toggled = Signal(str)
+    damaged = Signal(object)
 
     def __init__(
         self,
@@ -61,6 +64,8 @@ class Overlays:
         self._placement = dict(placement)
         self._classes = classes
         self.stacks = {kind.key: PlaneStack(shape, divisor=255 if kind.drawn_as == "map" else None) for kind in KINDS}
+        for stack in self.stacks.values():
+            stack.on_damage = self.damaged.emit
         self.made: dict[str, Layer] = {}
         self.stored: Any = None
         self._previews: dict[int, NDArray[np.uint8]] = {}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+
+from napari_semiseg.errors import DamagedError
 
 
 class PlaneStack:
@@ -30,6 +32,9 @@ class PlaneStack:
         self._base: Any = None
         self._channel: int | None = None
         self._planes: dict[int, NDArray[np.uint8]] = {}
+        self.on_damage: Callable[[DamagedError], object] = lambda error: None
+        """Hears, once for every stored array, that it cannot be read; nothing is shown where it cannot."""
+        self._damaged = False
 
     @property
     def dtype(self) -> np.dtype:
@@ -63,6 +68,7 @@ class PlaneStack:
         if shape is not None and (len(shape) != len(expected) or shape[-3:] != self.shape):
             raise ValueError(f"the stored array is {shape}, but this volume is {self.shape}")
         self._base, self._channel = base, channel
+        self._damaged = False
         self._planes.clear()
 
     def put(self, planes: Mapping[int, NDArray[np.uint8]]) -> None:
@@ -103,19 +109,28 @@ class PlaneStack:
             return self._planes[index]
         if self._base is None:
             return np.zeros(self.shape[1:], np.uint8)
-        return np.asarray(self._base[index] if self._channel is None else self._base[self._channel, index])
+        return self._stored(index, self.shape[1:])
 
     def _block(self, key: Any, chosen: Any) -> NDArray[np.uint8]:
         if self._base is None:
             block = np.zeros((len(chosen), *self.shape[1:]), np.uint8)
         elif isinstance(key, slice):
-            block = np.array(self._base[key] if self._channel is None else self._base[self._channel, key])
+            block = self._stored(key, (len(chosen), *self.shape[1:])).copy()
         else:
             return np.stack([self._plane(index) for index in chosen])
         for position, index in enumerate(chosen):
             if index in self._planes:
                 block[position] = self._planes[index]
         return block
+
+    def _stored(self, key: Any, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        try:
+            return np.asarray(self._base[key] if self._channel is None else self._base[self._channel, key])
+        except DamagedError as error:
+            if not self._damaged:
+                self._damaged = True
+                self.on_damage(error)
+            return np.zeros(shape, np.uint8)
 
     def _shown(self, values: NDArray[np.uint8]) -> NDArray:
         if self.divisor is None:

@@ -90,6 +90,8 @@ class Review:
         sheet = self.desk.sheet
         if sheet is None or not self.has_prediction:
             raise InputError("There is no prediction to accept yet: press Train first.")
+        if self.desk.access.why_not:
+            raise InputError(self.desk.access.why_not)
         plane = sheet.plane
         predicted = np.asarray(sheet.overlays.stacks["labels"][plane])
         # A proposal is no paint of the annotator's.

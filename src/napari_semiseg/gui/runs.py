@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QTimer
 
+from napari_semiseg.engine import events as ev
 from napari_semiseg.errors import InputError
 from napari_semiseg.gui.forecast import auto_sentence, sees_gpu
-from napari_semiseg.gui.outlook import Facts, why_not_train
+from napari_semiseg.gui.outlook import Facts, clock, why_not_train
 from napari_semiseg.gui.problems import told
 from napari_semiseg.gui.slices import annotated
 from napari_semiseg.session import SliceState
@@ -33,6 +34,21 @@ class Runs:
         # A run hears which slice is shown as soon as there is one to tell.
         desk.training.changed.connect(self.show_plane)
         desk.training.noticed.connect(desk.tell)
+        desk.training.ended.connect(self._tell_end)
+
+    def _tell_end(self, event: ev.Event) -> None:
+        """Say how a run ended, unless it was long ago: then whoever attached to it said so."""
+        if self.desk.training.is_late(event):
+            return
+        match event:
+            case ev.Failed():
+                self.desk.tell(event.error, "error")
+            case ev.Finished(reason="stopped"):
+                self.desk.tell("The training was stopped; what was learned is kept.")
+            case ev.Finished(reason="predicted"):
+                self.desk.tell("All volumes are predicted.")
+            case ev.Finished():
+                self.desk.tell(f"The training is done: {event.steps} steps in {clock(event.seconds)}.")
 
     @told
     def start(self, plan: Plan, needs_labels: bool = True) -> None:
@@ -81,6 +97,7 @@ class Runs:
             predicted=self.desk.review.has_prediction,
             chosen=sum(entry.chosen for entry in self.desk.entries),
             rounds=0 if self.desk.session is None else len(self.desk.session.rounds()),
+            read_only=self.desk.access.why_not,
         )
 
     def all_states(self, *, chosen: bool = False) -> list[list[SliceState]]:

@@ -41,11 +41,12 @@ def mix(theme: str, share: float) -> str:
 
 
 def stylesheet(theme: str) -> str:
-    """Return what the panel adds to napari's style: quiet captions, and a frame around hints."""
+    """Return what the panel adds to napari's style: quiet captions, frames around hints, a ground under notices."""
     return (
         f'QLabel[role="caption"] {{ color: {mix(theme, 0.35)}; }}'
         f'QFrame[role="hint"] {{ border: 1px solid {colour(theme, "highlight")}; border-radius: 4px; }}'
         'QFrame[role="hint"] QLabel { border: none; padding: 3px; }'
+        f'QWidget[role="notice"] {{ background: {mix(theme, 0.85)}; }}'
     )
 
 

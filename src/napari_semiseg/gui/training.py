@@ -92,7 +92,10 @@ class Training:
         self._supervisor: Supervisor | None = None
         self._worker: Any = None
         self._closing = False
-        self._own = True
+        self._followed_since = 0.0
+        self._late: dict[tuple[str, int], None] = {}
+        self.only_watch = False
+        """Somebody else has the session open: the run is followed, and nothing is asked of it."""
         self.phase = Phase.IDLE
         self.round: Round | None = None
         self.history = LossHistory()
@@ -121,7 +124,7 @@ class Training:
         self.warm()
         supervisor = self._supervisor
         assert supervisor is not None
-        self.lane.run(lambda: supervisor.train(session, plan), lambda new: self.follow(new, own=True), self._broke)
+        self.lane.run(lambda: supervisor.train(session, plan), self.follow, self._broke)
 
     def predict(self, session: Path, round_: Round, volumes: Sequence[str] = ()) -> None:
         """Have volumes, all by default, predicted with the model of an ended round."""
@@ -132,24 +135,19 @@ class Training:
         self.warm()
         supervisor = self._supervisor
         assert supervisor is not None
-        self.lane.run(
-            lambda: supervisor.predict(session, round_, volumes), lambda run: self.follow(run, own=True), self._broke
-        )
+        self.lane.run(lambda: supervisor.predict(session, round_, volumes), self.follow, self._broke)
 
-    def follow(self, round_: Round, *, own: bool) -> None:
-        """Follow a round that runs.
-
-        Parameters
-        ----------
-        own : bool
-            Whether this panel's worker runs it; if not, it outlived the panel that started it.
+    def follow(self, round_: Round) -> None:
+        """Follow a round from its first event on: one that was just started, one that outlived the panel that started
+        it, or one that ended meanwhile.
         """
         if self._closing:
             return
         if self.phase is Phase.IDLE:
             self._reset()
         self.round = round_
-        self._own = own
+        self._followed_since = time.time()
+        self._late.clear()
         if self.phase is not Phase.STOPPING:
             self._set(Phase.STARTING)
         worker: Any = thread_worker(guarded)(round_.tail(stop=lambda: self._closing))
@@ -159,7 +157,7 @@ class Training:
 
     def pause(self) -> None:
         """Hold the run, or let it go on."""
-        if self.round is None:
+        if self.round is None or self.only_watch:
             return
         if self.phase is Phase.PAUSED:
             self.round.control.resume()
@@ -168,24 +166,23 @@ class Training:
 
     def stop(self) -> None:
         """End the run and keep what was learned."""
-        if self.round is None or not self.phase.active:
+        if self.round is None or not self.phase.active or self.only_watch:
             return
         self._set(Phase.STOPPING)
+        if self._supervisor is None:
+            self._supervisor = self._make_supervisor()
         supervisor, round_ = self._supervisor, self.round
-        if self._own and supervisor is not None:
-            self.lane.run(lambda: supervisor.stop(round_))
-        else:
-            # The process belongs to somebody else: it can be asked, but not ended.
-            self.lane.run(round_.control.stop)
+        # Also a worker that outlived another panel is ended for certain; somebody's command line is only asked.
+        self.lane.run(lambda: supervisor.stop(round_))
 
     def predict_now(self) -> None:
         """Have all volumes predicted as the networks stand now."""
-        if self.round is not None and self.phase.active:
+        if self.round is not None and self.phase.active and not self.only_watch:
             self.round.control.predict()
 
     def show(self, volume_id: str, plane: int) -> None:
         """Tell the run which slice is on the screen; its prediction is refreshed while the run goes on."""
-        if self.round is not None and self.phase.active:
+        if self.round is not None and self.phase.active and not self.only_watch:
             self.round.control.show(volume_id, plane)
 
     def close(self) -> None:
@@ -200,6 +197,8 @@ class Training:
         """Take one event of the run."""
         if self._closing:
             return
+        if event.terminal or not self.is_late(event):
+            self._catch_up()
         match event:
             case ev.Started():
                 self.started = event
@@ -210,8 +209,11 @@ class Training:
                 self._take_step(event)
             case ev.Notice():
                 self.notices.append((event.text, event.level))
-                self.noticed.emit(event.text, event.level)
+                if not self.is_late(event):
+                    self.noticed.emit(event.text, event.level)
                 self.changed.emit()
+            case ev.PreviewReady() if self.is_late(event):
+                self._late[event.volume, event.plane] = None
             case ev.PreviewReady():
                 self.preview_ready.emit(event.volume, event.plane)
             case ev.Predicting():
@@ -240,6 +242,16 @@ class Training:
             self._set(Phase.PREPARING)
         self.progressed.emit()
 
+    def is_late(self, event: ev.Event) -> bool:
+        """Whether an event happened before this panel followed the run."""
+        return event.time < self._followed_since
+
+    def _catch_up(self) -> None:
+        """Tell of the previews from before this panel followed the run, once for each slice."""
+        late, self._late = self._late, {}
+        for volume_id, plane in late:
+            self.preview_ready.emit(volume_id, plane)
+
     def _take_step(self, event: ev.StepDone) -> None:
         if self.first_step_after is None:
             self.first_step_after = time.monotonic() - self.pressed_at
@@ -252,6 +264,8 @@ class Training:
     def _end(self, event: ev.Event) -> None:
         self._worker = None
         self.remaining = None
+        if self.round is not None and not self.only_watch:
+            self.lane.run(self.round.mark_seen)
         self.progress = 1.0 if isinstance(event, ev.Finished) else 0.0
         self._set(Phase.IDLE)
         self.progressed.emit()

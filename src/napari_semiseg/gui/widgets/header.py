@@ -10,6 +10,7 @@ from superqt import QElidingLabel
 
 from napari_semiseg.gui.desk import Desk
 from napari_semiseg.gui.places import short
+from napari_semiseg.gui.widgets.access_bar import AccessBar
 from napari_semiseg.gui.widgets.pieces import button, column, row
 from napari_semiseg.session.places import SUFFIX
 
@@ -33,7 +34,9 @@ class Header(QWidget):
         )
         for made in (self.add, self.open, self.save_as):
             made.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
-        self.setLayout(column(row(self.volumes, self.add), row(self.place, self.open, self.save_as)))
+        self.access = AccessBar(desk, self._on_save_as)
+        self.setLayout(column(row(self.volumes, self.add), row(self.place, self.open, self.save_as), self.access))
+        desk.place_wanted.connect(self._on_save_as)
         desk.volumes_changed.connect(self._show_volumes)
         desk.volume_changed.connect(self._show_volumes)
         desk.session_changed.connect(self._show_place)
