@@ -130,7 +130,8 @@ def classes(
 
     opened = _opened(session)
     if volume is not None:
-        opened.look_for(chosen(opened.volumes, [volume])[0], looked_for)
+        with _changing(session) as opened:
+            opened.look_for(chosen(opened.volumes, [volume])[0], looked_for)
     return {
         "classes": {entry.id: entry.name for entry in opened.classes},
         "looked_for": {i: record.looked_for and list(record.looked_for) for i, record in opened.volumes.items()},

@@ -259,6 +259,7 @@ def test_commands_that_change_a_session_say_who_has_it_open(session):
         ["train", session, "--steps", 1, *FAST],
         ["hold-out", session],
         ["rounds", session, "--restore", 1],
+        ["classes", session, "--volume", "heart", "--looked-for", "2"],
     ):
         assert "is open elsewhere" in semiseg(*command, code=2).stderr
     assert not (session / "rounds").exists()
