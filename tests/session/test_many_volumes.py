@@ -92,8 +92,13 @@ def test_a_volume_that_cannot_be_read_is_named_and_the_others_go_on(three, tmp_p
 
 def test_a_damaged_annotation_leaves_its_volume_out(three):
     (three.path / "volumes" / "patient2" / "slices.json").write_text("{")
-    run = list(train_round(Session.open(three.path), plan()))
+    # Beside another program nothing is mended.
+    run = list(train_round(Session.open(three.path), plan(), beside=True))
     assert [event.volume for event in kinds(run, events.VolumeFailed)] == ["patient2"]
+    assert isinstance(run[-1], events.Finished)
+    run = list(train_round(Session.open(three.path), plan()))
+    assert not kinds(run, events.VolumeFailed)
+    assert any("painted slices count as scribbled" in event.text for event in kinds(run, events.Notice))
     assert isinstance(run[-1], events.Finished)
 
 

@@ -265,6 +265,8 @@ def _earlier(session: Session, number: int | None) -> Round | None:
 
 
 def _warnings(session: Session, volumes: Sequence[str]) -> Iterator[Event]:
+    for sentence in session.reports:  # what was found damaged when it was opened
+        yield events.Notice(text=sentence, level="warning")
     scribbled = [
         (volume, plane)
         for volume in volumes
