@@ -72,7 +72,7 @@ class Binder:
 
     def _adopt(self, session: Session) -> None:
         # Damage is found when a volume is read, in another thread.
-        session.problem.connect(lambda text: self.desk.disk.run(lambda: None, lambda _: self.desk.tell(text, "error")))
+        session.problem.connect(lambda _: self.desk.disk.run(lambda: None, lambda _: self._tell_damage(session)))
         self.desk.session = session
         self.desk.place = session.path
         if self.desk.sheet is not None:
@@ -102,8 +102,7 @@ class Binder:
             if self.desk.entries:
                 self.desk.show(shown if (shown := self._named(before)) is not None else self.desk.entries[0])
             self._attach(run)
-            if session.reports:
-                self.desk.tell(" ".join(session.reports), "error")
+            self._tell_damage(session)
 
         before = None if self.desk.sheet is None else self.desk.sheet.entry.id
 
@@ -158,6 +157,10 @@ class Binder:
             self.desk.tell(f"The session is now in {short(session.path)}.")
 
         self.desk.keeper.flush(lambda: flushed(self))
+
+    def _tell_damage(self, session: Session) -> None:
+        if session.reports and session is self.desk.session:
+            self.desk.tell(" ".join(session.reports), "error")
 
     def _part_from(self, session: Session) -> None:
         """Let others change a session that is not shown any more."""
