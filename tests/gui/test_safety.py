@@ -148,6 +148,7 @@ def a_damaged_prediction(panel, hands, place):
     for number, value in ((1, 0), (2, 1)):
         (place / "rounds" / f"000{number}").mkdir(parents=True)
         (place / "rounds" / f"000{number}" / "config.json").write_text('{"schema_version": 1, "classes": []}')
+        (place / "rounds" / f"000{number}" / "seen").touch()
         writer = StoringWriter(place / "rounds" / f"000{number}" / "predictions" / "heart.zarr", shape, (0, 1), False)
         ones = np.ones(shape, np.uint8)
         maps = {

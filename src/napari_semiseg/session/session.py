@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -77,6 +78,7 @@ class Session(SessionFolder):
     def __init__(self, path: Path, content: SessionFile) -> None:
         super().__init__(path, content)
         self._annotations: dict[str, Annotation] = {}
+        self._opening = threading.RLock()
         self._verified: set[str] = set()
 
     def be_read_only(self, why: str) -> None:
@@ -268,17 +270,18 @@ class Session(SessionFolder):
         InputError
             If its files are damaged.
         """
-        if volume_id not in self._annotations:
-            record = self._record(volume_id)
-            annotation = self._open_annotation(record)
-            annotation.read_only = bool(self.why_read_only)
-            self._annotations[volume_id] = annotation
-            if annotation.healed:
-                planes = ", ".join(map(str, annotation.healed))
-                self._report(
-                    f"{record.name}: slice {planes} was painted when the program ended; it counts as scribbled now."
-                )
-        return self._annotations[volume_id]
+        with self._opening:  # two threads must not mend the same files
+            if volume_id not in self._annotations:
+                record = self._record(volume_id)
+                annotation = self._open_annotation(record)
+                annotation.read_only = bool(self.why_read_only)
+                self._annotations[volume_id] = annotation
+                if annotation.healed:
+                    planes = ", ".join(map(str, annotation.healed))
+                    self._report(
+                        f"{record.name}: slice {planes} was painted when the program ended; it counts as scribbled now."
+                    )
+            return self._annotations[volume_id]
 
     def release(self, volume_id: str) -> None:
         """Write what is painted on a volume and let go of it; the next call of `annotation` reads it anew.
