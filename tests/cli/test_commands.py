@@ -270,3 +270,27 @@ def test_commands_that_change_a_session_say_who_has_it_open(session):
     semiseg("train", session, "--steps", 1, "--method", "supervised", *FAST)
     assert sorted(path.name for path in (session / "rounds").iterdir()) == ["0001", "0002"]
     assert not (session / "lock.json").exists()
+
+
+def test_several_volumes_of_which_one_is_gone(heart, session):
+    """The others are written, the failure is told by name, and the exit code says that something is missing."""
+    semiseg("new", heart / "two.semiseg", "--volume", heart / "heart.nii.gz", "--labels", heart / "partial.nii.gz",
+            "--looked-for", "2", "--volume", heart / "reference.nii.gz", "--classes", "2=wall,5=cavity")  # fmt: skip
+    listed = lines(semiseg("classes", heart / "two.semiseg", "--json"))[0]
+    assert listed == {"classes": {"2": "wall", "5": "cavity"}, "looked_for": {"heart": [2], "reference": None}}
+    (heart / "reference.nii.gz").unlink()
+    run = semiseg("train", heart / "two.semiseg", "--steps", 1, "--method", "supervised", *FAST)
+    assert "reference was left out" in " ".join(run.stderr.split())
+    done = semiseg("predict", heart / "two.semiseg", "--out", heart / "masks", code=2)
+    assert done.stderr.startswith("semiseg: reference: ")
+    assert done.stderr.count("is gone") == 1
+    assert [path.name for path in (heart / "masks").glob("*.nii.gz")] == ["heart.nii.gz"]
+    chosen = ["train", heart / "two.semiseg", "--volumes", "heart", "--steps", 1, "--method", "supervised", *FAST]
+    assert "left out" not in semiseg(*chosen).stderr
+    for wrong, said in (
+        (["train", heart / "two.semiseg", "--volumes", "nobody"], "no volume 'nobody'"),
+        (["classes", heart / "two.semiseg", "--volume", "heart", "--looked-for", "9"], "no class 9"),
+        (["classes", heart / "two.semiseg", "--volume", "heart", "--looked-for", "wall"], "class ids such as 1,2"),
+        (["classes", heart / "two.semiseg", "--volume", "heart"], "go together"),
+    ):
+        assert said in semiseg(*wrong, code=2).stderr

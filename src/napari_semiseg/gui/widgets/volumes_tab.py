@@ -187,14 +187,20 @@ class VolumesTab(QWidget):
         self.title.setText("Looked for" if entry is None else f"Looked for in {entry.name}")
         allow(self.classes, NO_VOLUMES if entry is None else None)
         self._filling = True
-        self.classes.clear()
-        for found in self.desk.classes.all():
-            item = QListWidgetItem(found.name)
+        classes = self.desk.classes.all()
+        # Items stay as they are, for one of them may be just being clicked.
+        while self.classes.count() > len(classes):
+            self.classes.takeItem(self.classes.count() - 1)
+        while self.classes.count() < len(classes):
+            self.classes.addItem(QListWidgetItem())
+        for at, found in enumerate(classes):
+            item = self.classes.item(at)
+            assert item is not None
+            item.setText(found.name)
             item.setData(Qt.ItemDataRole.UserRole, found.id)
             sought = entry is None or entry.looked_for is None or found.id in entry.looked_for
             item.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsUserCheckable)
             item.setCheckState(Qt.CheckState.Checked if sought else Qt.CheckState.Unchecked)
-            self.classes.addItem(item)
         self._filling = False
 
     def _on_item(self, item: QListWidgetItem) -> None:
