@@ -61,13 +61,17 @@ def create(folder: Path, count: int) -> Session:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--volumes", type=int, default=3)
+    parser.add_argument("--folder", type=Path, help="where the session is kept for the next call; a temporary one")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     import napari
 
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["SEMISEG_CACHE"] = str(Path(folder) / "cache")
-        session = create(Path(folder), options.volumes)
+    with tempfile.TemporaryDirectory() as temporary:
+        os.environ["SEMISEG_CACHE"] = str(Path(temporary) / "cache")
+        folder = options.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        place = folder / "study.semiseg"
+        session = Session.open(place) if place.exists() else create(folder, options.volumes)
         viewer = napari.Viewer()
         viewer.window.resize(1280, 800)
         _, panel = viewer.window.add_plugin_dock_widget("napari-semiseg", "Semiseg")
@@ -88,7 +92,7 @@ def main() -> None:
             return voxels.recall(session.volumes[desk.entries[at].id]) is not None
 
         wait(lambda: desk.sheet is not None, "the session")
-        last = options.volumes - 1
+        last = len(session.volumes) - 1
         result["first_s"] = round(shown(last), 2)
         wait(lambda: prepared(last) and prepared(last - 1), "the neighbours to be prepared")
         settle(2)

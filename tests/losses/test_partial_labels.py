@@ -42,6 +42,12 @@ def test_dice_by_hand():
     assert dice_loss(*pixels(0, 1), merged=merged(0, 3)).item() == pytest.approx(expected, abs=1e-4)
 
 
+def test_dice_of_a_class_that_is_painted_though_nobody_looked_for_it():
+    """Pixels 0 and 3 with 3 not looked for: at the first p₃ = 0, so class 3 gives 2·0.4 / (0 + 0.4² + 1)."""
+    expected = ((1 - 1.0 / 1.26) + (1 - 0.8 / 1.16)) / 2
+    assert dice_loss(*pixels(0, 3), merged=merged(0, 3)).item() == pytest.approx(expected, abs=1e-4)
+
+
 def test_painted_voxels_of_a_class_not_looked_for_are_that_class():
     logits, label = pixels(3)
     assert cross_entropy(logits, label, merged=merged(0, 3)).item() == pytest.approx(-math.log(0.4), abs=1e-6)
