@@ -45,7 +45,7 @@ def which_volumes(facts: Facts) -> str:
         return ""
     if facts.chosen == facts.volumes:
         return f"On all {facts.volumes} volumes."
-    return f"On {facts.chosen} of {facts.volumes} volumes, those ticked in the Volumes tab."
+    return f"On {facts.chosen} of {facts.volumes} volumes (ticked under Volumes)."
 
 
 def why_not_train(facts: Facts, *, needs_labels: bool = True) -> str | None:

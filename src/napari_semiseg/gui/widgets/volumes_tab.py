@@ -67,7 +67,10 @@ def picture(thumbnail: NDArray[np.uint8] | None) -> QIcon:
         top, left = (64 - rows) // 2, (64 - columns) // 2
         canvas[top : top + rows, left : left + columns] = thumbnail
     image = QImage(canvas.tobytes(), 64, 64, 64, QImage.Format.Format_Grayscale8).copy()
-    return QIcon(QPixmap.fromImage(image))
+    pixmap = QPixmap.fromImage(image)
+    icon = QIcon(pixmap)
+    icon.addPixmap(pixmap, QIcon.Mode.Selected)  # as it is; Qt would tint it
+    return icon
 
 
 class VolumesTab(QWidget):
