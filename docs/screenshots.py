@@ -51,7 +51,8 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     home = Path(tempfile.mkdtemp())
-    os.environ["SEMISEG_SESSIONS"] = str(home)
+    for name in ("SESSIONS", "CACHE", "SETTINGS"):
+        os.environ[f"SEMISEG_{name}"] = str(home / name.lower())
     session, _ = create_sample(home / "heart.semiseg")
     viewer, panel = open_window(session)
     camera = Camera(viewer, options.out)
