@@ -78,6 +78,16 @@ def large_volume(result: dict[str, Any]) -> str:
     return listing(["300 × 512 × 512 CT", ""], names, result)
 
 
+def switching(result: dict[str, Any]) -> str:
+    names = {
+        "the first time that this machine sees it": "first_s",
+        "a neighbour of the one that is shown, which was prepared": "neighbour_s",
+        "again (median)": "again_s",
+        "again (slowest of six)": "again_largest_s",
+    }
+    return listing(["opening a CT of 300 × 512 × 512", "seconds"], names, result)
+
+
 def step_time(rows: list[dict[str, Any]]) -> str:
     return table(
         ["method", "step (s)", "bare networks (s)", "ratio"],
@@ -106,7 +116,8 @@ def _classes(row: dict[str, Any]) -> str:
 
 
 TABLES: dict[str, Callable[[Any], str]] = {
-    make.__name__: make for make in (imports, responsiveness, prediction, large_volume, step_time, few_slices)
+    make.__name__: make
+    for make in (imports, responsiveness, prediction, large_volume, switching, step_time, few_slices)
 }
 
 

@@ -79,8 +79,7 @@ def test_many_volumes(make_panel, place):
     hands.wait(lambda: desk.sheet is not None and desk.sheet.entry.name == "patient 1")
     hands.key(Qt.Key.Key_PageDown, Qt.KeyboardModifier.ControlModifier)
     hands.wait(lambda: desk.sheet is not None and desk.sheet.entry.name == "patient 2")
-    hands.qtbot.wait(200)
-    assert first() is None, "the first volume's annotation is still held"
+    hands.wait(lambda: first() is None, 5)  # nobody holds the first volume's annotation
     assert [entry.volume is not None for entry in desk.entries] == [False, False, True, False]
     assert list(desk.session._annotations) == [desk.sheet.entry.id]
     assert len(panel.viewer.layers) == 2

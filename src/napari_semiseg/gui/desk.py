@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 
+COLLECT_MS = 500
 NO_VOLUME = "Open a volume first: drop a file on the window, or press “Add volume…”."
 
 
@@ -173,7 +174,8 @@ class Desk:
             return
         self.close_sheet()
         self._show(entry, None)
-        gc.collect()  # while the disk is read: what was shown before leaves the memory
+        # What was shown before leaves the memory once the next one is on the screen.
+        QTimer.singleShot(COLLECT_MS, gc.collect)
 
     def step(self, by: int) -> None:
         """Show the volume that is ``by`` places further in the list."""

@@ -114,6 +114,8 @@ def thumbnail(session: Session, volume: str) -> np.ndarray | None:
 def keep_thumbnail(session: Session, volume: str, data: np.ndarray) -> np.ndarray:
     """Make a thumbnail and keep it; a folder that cannot be written does without."""
     made = make_thumbnail(data, session.volumes[volume].geometry.spacing)
+    if session.why_read_only:
+        return made
     place = _thumbnail_file(session, volume)
     try:
         beside = place.with_name(".thumbnail.partial.npy")
