@@ -84,13 +84,20 @@ def test_integer_maps_are_said_nowhere_beyond_the_volume():
 
 def test_beyond_a_shallow_volume_nothing_is_said_or_inside_and_its_border_is_repeated():
     draw, working = sampler(volume(planes=5, labelled=[0, 4]), depth=8)
-    batch = draw.batch()
-    for sample in range(4):
-        assert planes_of(working, batch, sample) == [0, 0, 1, 2, 3, 4, 4, 4]
-        assert batch.inside[sample, :, 16, 16].tolist() == [False, *[True] * 5, False, False]
-    assert (batch.label[~batch.inside] == 255).all()
-    assert not batch.unsaid[~batch.inside].any()
-    assert batch.said[:2, 1].all()
+    places = set()
+    for _ in range(10):
+        batch = draw.batch()
+        for sample in range(4):
+            inside = batch.inside[sample, :, 16, 16]
+            first = int(inside.float().argmax())
+            places.add(first)
+            assert inside.tolist() == [first <= plane < first + 5 for plane in range(8)]
+            assert planes_of(working, batch, sample) == [0] * first + [0, 1, 2, 3, 4] + [4] * (3 - first)
+            assert batch.said[sample, first].all()
+        assert (batch.label[~batch.inside] == 255).all()
+        assert not batch.unsaid[~batch.inside].any()
+    # Each place of the volume in the patch is drawn, the one at which it is predicted too.
+    assert places == {0, 1, 2, 3}
 
 
 def test_one_plane_makes_patches_too():

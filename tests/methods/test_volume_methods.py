@@ -141,7 +141,7 @@ def test_nothing_is_unlabelled_and_nothing_unsupervised_is_left(name):
 
 
 def test_consistency_grows_over_the_first_part_of_the_run():
-    method = tiny("mc_net", decoders=2)
+    method = tiny("mc_net", decoders=2, ramp=0.4)
     batch = draw_batch(method, shapes())
     one, other = (torch.randn(len(batch.image), 3, *batch.label.shape[1:]) for _ in range(2))
     output = NetworkOutput(one, {}, (NetworkOutput(other),))

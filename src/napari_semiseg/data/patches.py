@@ -61,9 +61,12 @@ class PatchSampler(PlaneSampler):
         }
 
     def _first(self, p: int, count: int) -> int:
-        """Return the first plane of a patch around ``p``: a little off centre, within the volume where it fits."""
+        """Return the first plane of a patch around ``p``: a little off centre, within the volume where it fits.
+
+        The same plane is not always at the same place of the patch: decoders that enlarge by two have weights of their
+        own for even and for odd planes, and would never learn those of planes that are labelled at neither.
+        """
         if count <= self.depth:
-            return -((self.depth - count) // 2)
-        # The same plane is not always at the same place of the patch, as a crop is not always at the same place.
+            return -int(self.rng.integers(self.depth - count + 1))
         jitter = int(np.floor(self.rng.uniform(-self.depth / 4, self.depth / 4) + 0.5))
         return min(max(p - self.depth // 2 + jitter, 0), count - self.depth)

@@ -30,7 +30,7 @@ class MutualConsistency(VolumeMethod):
     uses_unlabelled: ClassVar[bool] = True
     works_on: ClassVar[tuple[int, ...]] = (3, 2)
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "paper": {**PAPER, "supervision": "dice"},
+        "paper": {**PAPER, "supervision": "dice", "consistency": 1.0, "ramp": 0.4},
         "product": {},
         "product-small": SMALL,
     }
@@ -44,8 +44,8 @@ class MutualConsistency(VolumeMethod):
     supervision: Literal["ce_dice", "dice"] = Field(
         "ce_dice", description="Supervised loss of each decoder: half the sum of cross entropy and Dice, or half Dice"
     )
-    consistency: float = Field(1.0, ge=0, le=10, description="Final weight of the mutual consistency")
-    ramp: float = Field(0.4, gt=0, le=1, description="Part of the run over which that weight grows")
+    consistency: float = Field(0.1, ge=0, le=10, description="Final weight of the mutual consistency")
+    ramp: float = Field(1.0, gt=0, le=1, description="Part of the run over which that weight grows")
     sharpening: float = Field(0.1, gt=0, le=1, description="Temperature that makes the others' predictions certain")
     predict_with: Literal["mean", "first"] = Field("mean", description="Whether all decoders predict or the first one")
 
