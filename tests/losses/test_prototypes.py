@@ -44,9 +44,9 @@ def test_reliable_voxels_are_those_of_low_entropy():
     mask = torch.ones(1, 10, dtype=torch.bool)
     assert pt.reliable(entropies, mask, 0.2)[0].tolist() == [value <= 0.7 for value in entropies[0].tolist()]
     assert pt.reliable(entropies, mask, 0.0).all()
-    # The quantile is that of the voxels of the mask: of .5, .1 and .9 two are reliable.
-    mask[:, 3:] = False
-    assert pt.reliable(entropies, mask, 0.34).nonzero()[:, 1].tolist() == [0, 1]
+    # The quantile is that of the voxels of the mask: of .9, .7 and .8 two are reliable.
+    mask[:] = torch.tensor([False, False, True, False, True, False, True, False, False, False])
+    assert pt.reliable(entropies, mask, 0.34).nonzero()[:, 1].tolist() == [4, 6]
     assert not pt.reliable(entropies, torch.zeros_like(mask), 0.2).any()
 
 
@@ -63,6 +63,9 @@ def test_attraction_by_hand():
     loss = pt.attraction(torch.tensor([[7.0, 0.0]]), torch.tensor([0]), centres, known)
     assert loss.item() == pytest.approx(0.126928, abs=1e-6)
     assert math.exp(-loss.item()) == pytest.approx(0.880797, abs=1e-6)
+    tilted = pt.attraction(torch.tensor([[0.0, 1.0]]), torch.tensor([0]), torch.tensor([[4.0, 3.0], [0.0, 1.0]]), known)
+    # Squared distances .64 + .16 = .8 and 0.
+    assert tilted.item() == pytest.approx(math.log(1 + math.exp(0.8)), abs=1e-5)
     wrong = pt.attraction(torch.tensor([[7.0, 0.0]]), torch.tensor([1]), centres, known)
     assert wrong.item() == pytest.approx(2.126928, abs=1e-6)
 

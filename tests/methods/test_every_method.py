@@ -262,7 +262,12 @@ def test_overfits_four_labelled_slices(name):
     """Dice above .95 on the slices that it was trained on (1.6 d)."""
     volume = shapes(planes=6, labelled=(0, 2, 3, 5))
     keeper = MemoryKeeper()
-    list(train([volume], (0, 1, 2), plan_of(name, 150, threads=2), keeper=keeper))
+    plan = plan_of(name, 150, threads=2)
+    if tiny(name).spatial_axes == 3:
+        # Narrow V-Nets take longer, and patches as wide as the planes show what is bright and what is not.
+        faster = {**plan.settings, "crop": 64, "width": 4, "learning_rate": 5e-3}
+        plan = plan.model_copy(update={"steps": 250, "settings": faster})
+    list(train([volume], (0, 1, 2), plan, keeper=keeper))
     predicted = keeper.predictions["shapes"].labels[[0, 2, 3, 5]]
     truth = volume.labels[[0, 2, 3, 5]]
     for c in (1, 2):
