@@ -298,6 +298,17 @@ def test_only_the_loser_learns_from_the_winner(name, winner):
     assert not taught[~batch.unsaid].any()
 
 
+@pytest.mark.parametrize("winner", [0, 1])
+def test_the_loser_of_mcf_is_taught_the_sharpened_winner_by_hand(winner):
+    method = tiny("mcf", correction=0.0)
+    batch = draw_batch(method, shapes())
+    outputs = streams(batch)
+    loss = method.mutual_losses(built(method), outputs, winner, batch, 1.0)["loser from winner"]
+    taught = outputs[1 - winner].logits.softmax(dim=1).movedim(1, -1)[batch.unsaid]
+    target = (outputs[winner].logits / 0.1).softmax(dim=1).movedim(1, -1)[batch.unsaid]
+    assert loss.item() == pytest.approx(0.1 * (taught - target).square().mean().item(), rel=1e-4)
+
+
 def test_labelled_voxels_on_which_networks_differ_are_corrected():
     """Mean squared distance to the truth, over classes and the voxels where they differ; weight .5."""
     method = tiny("mcf", consistency=0.0)
