@@ -3,7 +3,8 @@
     python benchmarks/few_slices.py --data ../shared/data --slices 5 --minutes 2 --out few_slices.json
 
 Every volume stands alone: k slices equally spaced from the first to the last slice of its structures are revealed,
-every peer gets the same ones, and every score is that of the slices that were not revealed.
+every peer gets the same ones and learns from all of them, as in a final training, and every score is that of the slices
+that were not revealed.
 """
 
 from __future__ import annotations

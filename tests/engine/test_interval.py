@@ -45,5 +45,8 @@ def test_the_sentence_says_whether_more_slices_help():
     assert "chance" in verdict([Point(5, 0.8), Point(8, 0.86)])
     assert "chance" not in verdict([Point(5, 0.8, 0.78, 0.82), Point(8, 0.86, 0.84, 0.88)])
     assert verdict([Point(5, 0.85), Point(10, 0.855)]).startswith("More slices hardly help")
+    assert "hardly" in verdict([Point(5, 0.941), Point(6, 0.943)]), "a difference that nobody sees"
+    assert "single held-out slice" in verdict([Point(5, 0.8), Point(8, 0.86)])
+    assert "overlap" in verdict([Point(5, 0.8, 0.7, 0.9), Point(8, 0.86, 0.8, 0.9)])
     assert "hardly" in verdict([Point(5, 0.8), Point(7, 0.9), Point(9, 0.85)]), "against the best one before"
     assert "another round" in verdict([Point(8, 0.8), Point(5, 0.7)])

@@ -92,7 +92,7 @@ def test_the_reason_says_what_and_where():
     last = rank_planes(
         labels, entropy, disagreement=disagreement, annotated=[2], spacing=2.0, wording=wording, count=1
     )[0]
-    assert last.reason.startswith("Slice 9, at the superior end: two networks disagree by 100% at the superior end")
+    assert last.reason.startswith("Slice 9, at the superior end: two networks disagree by 100%;")
 
 
 def test_nothing_predicted_gives_no_suggestion():

@@ -13,6 +13,7 @@ from napari_semiseg.gui.outlook import Facts
 from napari_semiseg.gui.problems import explain
 from napari_semiseg.gui.review import accepted
 from napari_semiseg.gui.slices import annotated, next_state, state_after_edit, summary
+from napari_semiseg.gui.survey import next_of, steps_to
 from napari_semiseg.gui.training import Phase, guarded
 from napari_semiseg.gui.writer import as_mask
 from napari_semiseg.session import SliceState
@@ -135,3 +136,25 @@ def test_masks_for_the_writer():
     with pytest.raises(InputError, match="4 dimensions"):
         as_mask(np.zeros((1, 1, 1, 1), int), painted=False)
     assert as_mask(np.ones((2, 2), np.int64), painted=False).shape == (1, 2, 2)
+
+
+def test_the_legend_of_the_entropy_says_what_a_value_means():
+    told = {"ece_before": 0.04, "ece_after": 0.012, "entropy": 0.3, "wrong": 0.083}
+    assert outlook.entropy_legend("0 sure", {}, False) == "0 sure"
+    assert "Uncalibrated" in outlook.entropy_legend("0 sure", {}, True)
+    assert "at 0.3, about 1 pixel in 12 is wrong (calibration error 0.040 → 0.012)" in outlook.entropy_legend(
+        "0 sure", told, True
+    )
+    assert "hardly" in outlook.entropy_legend("0 sure", {**told, "wrong": 0.0}, True)
+    assert "pixel" not in outlook.entropy_legend("0 sure", {**told, "wrong": None}, True)
+
+
+def test_steps_go_to_the_next_slice_and_round_at_the_ends():
+    assert next_of([2, 5, 9], 5, 1) == 9
+    assert next_of([2, 5, 9], 9, 1) == 2
+    assert next_of([2, 5, 9], 2, -1) == 9
+    assert next_of([], 2, 1) is None
+    states = [SliceState.UNLABELLED, SliceState.REVIEWED, SliceState.COMPLETE]
+    assert steps_to("annotated", states, []) == [1, 2]
+    assert steps_to("unreviewed", states, []) == [0, 2]
+    assert steps_to("suggested", states, [7, 3]) == [3, 7]

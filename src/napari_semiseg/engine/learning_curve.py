@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 WORTHWHILE = 0.01
 """A rise of the Dice that is worth five more slices."""
+LEAST = 0.005
+"""A rise below this is none, however few slices were added."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,15 @@ def verdict(points: Sequence[Point]) -> str:
     base = max(fewer, key=lambda point: point.dice)
     added, gain = last.slices - base.slices, last.dice - base.dice
     steps = f"from {base.slices} to {last.slices} slices the Dice went from {base.dice:.2f} to {last.dice:.2f}"
-    chance = "" if _apart(base, last) else " (which may be chance: the intervals overlap)"
-    if gain * 5 / added >= WORTHWHILE:
+    chance = "" if _apart(base, last) else f" (which may be chance: {_doubt(base, last)})"
+    if gain >= max(LEAST, WORTHWHILE * added / 5):
         return f"More slices still help: {steps}{chance}."
     return f"More slices hardly help any more: {steps}{chance}."
+
+
+def _doubt(one: Point, other: Point) -> str:
+    known = one.low is not None and other.low is not None
+    return "the intervals overlap" if known else "a single held-out slice has no interval"
 
 
 def _apart(one: Point, other: Point) -> bool:

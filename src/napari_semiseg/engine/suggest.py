@@ -53,7 +53,7 @@ class Wording:
     """
 
     classes: dict[int, str] | None = None
-    ends: tuple[str, str] = ("first", "last")
+    ends: tuple[str, str] = ("low-numbered", "high-numbered")
     sources: str = "two predictions"
 
 
@@ -201,7 +201,7 @@ def _reason(
     said = [(1.0 / rank, f"it is {unsure} (entropy {entropies[plane]:.2f} of 1, most of it at {name})")]
     if differing is not None and np.nanmax(differing) > 0:
         share = float(differing[plane])
-        said.append((share / float(np.nanmax(differing)), f"{wording.sources} disagree by {share:.0%} {where}"))
+        said.append((share / float(np.nanmax(differing)), f"{wording.sources} disagree by {share:.0%}"))
     if annotated:
         gaps = distances(annotated, len(entropies))
         text = f"the nearest annotated slice is {gaps[plane] * spacing:.0f} mm away"

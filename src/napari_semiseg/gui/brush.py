@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_semiseg.gui import annotation_layer
+from napari_semiseg.gui.accepting import KEY as ACCEPT_KEY
 from napari_semiseg.gui.classes import BACKGROUND_ID
 from napari_semiseg.gui.problems import told
+from napari_semiseg.gui.survey import HOLD_OUT_KEY, STEP_KEYS
 
 if TYPE_CHECKING:
     from napari_semiseg.gui.desk import Desk
@@ -46,7 +49,19 @@ class Brush:
 
     def _bind_keys(self, sheet: Sheet) -> None:
         keys = annotation_layer.class_keys(self.desk.classes, self.select)
-        annotation_layer.bind_keys(sheet.annotation, {**keys, "Shift-S": self.desk.marks.cycle})
+        steps = {
+            f"{shift}{key}": partial(self.desk.survey.step, kind, direction)
+            for kind, key in STEP_KEYS.items()
+            for shift, direction in (("", 1), ("Shift-", -1))
+        }
+        others = {
+            "Shift-S": self.desk.marks.cycle,
+            HOLD_OUT_KEY: self.desk.survey.hold_out,
+            "Shift-R": self.desk.marks.review,
+            ACCEPT_KEY: self.desk.accepting.toggle,
+            "Y": lambda: self.desk.review.accept(overwrite=self.desk.accepting.overwrite),
+        }
+        annotation_layer.bind_keys(sheet.annotation, {**steps, **others, **keys})
 
     def _on_selected_label(self, event: Any = None) -> None:
         sheet = self.desk.sheet

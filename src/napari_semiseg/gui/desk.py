@@ -14,6 +14,7 @@ from qtpy.QtCore import QTimer
 
 from napari_semiseg.errors import DamagedError, InputError
 from napari_semiseg.gui import intake
+from napari_semiseg.gui.accepting import Accepting
 from napari_semiseg.gui.access import Access
 from napari_semiseg.gui.background import Lane
 from napari_semiseg.gui.binder import Binder, let_go
@@ -22,6 +23,7 @@ from napari_semiseg.gui.choices import read_asking
 from napari_semiseg.gui.classes import ClassBook
 from napari_semiseg.gui.entries import Entry
 from napari_semiseg.gui.exporting import Exporter
+from napari_semiseg.gui.history import History
 from napari_semiseg.gui.keeper import Keeper
 from napari_semiseg.gui.loading import Loaded, load
 from napari_semiseg.gui.marks import Marks
@@ -33,7 +35,9 @@ from napari_semiseg.gui.review import Review
 from napari_semiseg.gui.runs import Runs
 from napari_semiseg.gui.sheet import Sheet
 from napari_semiseg.gui.shelf import Shelf
+from napari_semiseg.gui.sizes import Sizes
 from napari_semiseg.gui.slices import annotated
+from napari_semiseg.gui.survey import Survey
 from napari_semiseg.gui.training import Training
 from napari_semiseg.session import Session, StoredPrediction, default_path
 from napari_semiseg.session.damage import set_aside
@@ -98,11 +102,15 @@ class Desk:
         self.runs = Runs(self)
         self.brush = Brush(self)
         self.review = Review(self)
+        self.survey = Survey(self)
+        self.accepting = Accepting(self)
         self.regions = Regions(self)
         self.exporter = Exporter(self)
         self.shelf = Shelf(self)
         self.access = Access(self)
         self._told_not_saved = False
+        self.history = History(self)
+        self.sizes = Sizes(self)
         self.keeper.failed.connect(self.not_saved)
         self.keeper.saved.connect(self._saved_again)
         viewer.layers.events.inserted.connect(self._on_inserted)
@@ -365,6 +373,7 @@ class Desk:
         self.training.close()
         self.compute.close(wait=False)
         self.shelf.close()
+        self.survey.close()
         self.training.lane.close(wait=False)
         self.keeper.finish(self.binder.at_last)
         if self.sheet is not None:

@@ -59,6 +59,14 @@ class Marks:
             self.set(self.desk.sheet.plane, next_state(state))
             self.desk.tell(f"Slice {self.desk.sheet.plane} is now {TITLES[next_state(state)].lower()}.")
 
+    def review(self) -> None:
+        """Say that the shown slice is complete and was looked at."""
+        if self.desk.sheet is None:
+            self.desk.tell(NO_VOLUME, "warning")
+            return
+        self.set(self.desk.sheet.plane, SliceState.REVIEWED)
+        self.desk.tell(f"Slice {self.desk.sheet.plane} is now reviewed: what is not painted on it is background.")
+
     def _put(self, plane: int, state: SliceState) -> None:
         assert self.desk.sheet is not None
         self.desk.sheet.states[plane] = state

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from napari_semiseg.gui.training import Phase
 
@@ -100,6 +102,28 @@ def why_not_accept(facts: Facts) -> str | None:
     if facts.read_only:
         return facts.read_only
     return None if facts.predicted else "There is no prediction of this volume yet: press Train first."
+
+
+def entropy_legend(legend: str, calibration: Mapping[str, Any], predicted: bool) -> str:
+    """Return what the entropy map means, in words where it is calibrated.
+
+    Parameters
+    ----------
+    legend : str
+    calibration : mapping
+        See `engine.events.Judged`; empty where no slice was held out.
+    predicted : bool
+    """
+    if not predicted:
+        return legend
+    if not calibration:
+        return f"{legend}. Uncalibrated: no slice was held out"
+    error = f"calibration error {calibration['ece_before']:.3f} → {calibration['ece_after']:.3f}"
+    wrong = calibration.get("wrong")
+    if wrong is None:
+        return f"{legend}. Calibrated ({error})"
+    meaning = f"about 1 pixel in {round(1 / wrong)} is wrong" if wrong >= 0.002 else "hardly a pixel is wrong"
+    return f"{legend}. Calibrated: at {calibration['entropy']:g}, {meaning} ({error})"
 
 
 def start_title(facts: Facts) -> str:

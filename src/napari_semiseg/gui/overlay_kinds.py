@@ -43,6 +43,12 @@ KINDS = (
     ),
     OverlayKind("probabilities", "Probability", "Of the selected class: 0 never … 1 certain", "map", "viridis"),
     OverlayKind("boundary", "Boundary regions", "Edge (bright) and interior of the selected class", "regions"),
+    OverlayKind(
+        "difference",
+        "Difference",
+        "Two rounds: the later one's class where they differ, white where it is gone",
+        "regions",
+    ),
     OverlayKind("superpixels", "Superpixels", "Patches of like intensity; size in the Label tab", "regions"),
 )
 

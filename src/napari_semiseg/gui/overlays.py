@@ -15,6 +15,7 @@ from napari_semiseg.gui.annotation_layer import class_colours
 from napari_semiseg.gui.metadata import KEY
 from napari_semiseg.gui.overlay_kinds import BY_KEY, KINDS, OverlayKind
 from napari_semiseg.gui.planes import PlaneStack
+from napari_semiseg.regions.comparison import GONE
 
 if TYPE_CHECKING:
     from napari.components import LayerList
@@ -123,6 +124,17 @@ class Overlays:
         self.stacks[key].put({plane: values})
         self.refresh(key)
 
+    def rest(self, key: str, base: Any) -> None:
+        """Show an array-like of labels in an overlay of regions, or nothing for None.
+
+        Parameters
+        ----------
+        key : str
+        base : array-like of uint8, shape (planes, rows, columns), or None
+        """
+        self.stacks[key].rest_on(base)
+        self.refresh(key)
+
     def clear(self, key: str) -> None:
         """Show nothing in an overlay of computed regions."""
         self.stacks[key].drop()
@@ -142,6 +154,8 @@ class Overlays:
                 layer.colormap = class_colours(self._classes(), background=False)
             elif key == "boundary":
                 layer.colormap = self._boundary_colours()
+            elif key == "difference":
+                layer.colormap = self._difference_colours()
 
     def refresh(self, key: str) -> None:
         """Have the shown slice of an overlay drawn again, if it is visible."""
@@ -185,6 +199,10 @@ class Overlays:
         dim = tuple(int(colour[i : i + 2], 16) / 255 * 0.5 for i in (1, 3, 5))
         return DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", 1: colour, 2: (*dim, 0.6)})
 
+    def _difference_colours(self) -> DirectLabelColormap:
+        colours: dict[int | None, Any] = {None: "transparent", 0: "transparent", GONE: "#ffffff"}
+        return DirectLabelColormap(color_dict=colours | {entry.id: entry.colour for entry in self._classes()})
+
     def _make(self, kind: OverlayKind) -> Layer:
         stack = self.stacks[kind.key]
         metadata = {KEY: {"kind": "overlay", "overlay": kind.key}}
@@ -207,6 +225,9 @@ class Overlays:
                 layer.colormap = class_colours(self._classes(), background=False)
             elif kind.key == "boundary":
                 layer.colormap = self._boundary_colours()
+            elif kind.key == "difference":
+                layer.colormap = self._difference_colours()
+                layer.opacity = 0.8
             else:
                 layer.colormap = CONTOUR
                 layer.opacity = 0.8
@@ -221,7 +242,7 @@ class Overlays:
 
     def _place(self, kind: OverlayKind) -> int:
         """Return where a layer goes: under the annotation, maps under the prediction, regions over it."""
-        order = ["entropy", "disagreement", "probabilities", "labels", "boundary", "superpixels"]
+        order = ["entropy", "disagreement", "probabilities", "labels", "difference", "boundary", "superpixels"]
         above = [self.made[key] for key in order[order.index(kind.key) + 1 :] if key in self.made]
         places = [self._layers.index(layer) for layer in [*above, self._below] if layer in self._layers]
         return min(places, default=len(self._layers))

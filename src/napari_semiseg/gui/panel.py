@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from napari_semiseg.gui.widgets.label_tab import LabelTab
 from napari_semiseg.gui.widgets.message_line import MessageLine
 from napari_semiseg.gui.widgets.pieces import MARGIN, column, scrolling
 from napari_semiseg.gui.widgets.review_tab import ReviewTab
+from napari_semiseg.gui.widgets.slice_strip import StripBar
 from napari_semiseg.gui.widgets.train_tab import TrainTab
 from napari_semiseg.gui.widgets.volumes_tab import KEYS, VolumesTab
 
@@ -67,16 +69,20 @@ class Panel(QWidget):
         self.tabs.currentChanged.connect(self._on_tab)
         self.messages = MessageLine(theme_name)
         self.hint = HintLine(Hints(self.desk))
+        self.strip = StripBar(self.desk, theme_name)
         self.letters = Letters(self.desk)
         self.activity = ActivityBar(self.desk.training)
         self.catalogue = Catalogue(self.desk.compute)
+        self.strip_dock = napari_viewer.window.add_dock_widget(self.strip, name="Slices", area="bottom")
+        # No title: it saves room, and nobody closes the strip while the panel is open.
+        self.strip_dock.setTitleBarWidget(QWidget())
         self.setLayout(column(self.header, self.hint, self.tabs, self.messages, margin=MARGIN))
         self._paint(theme_name)
         self.desk.message.connect(self.messages.show_message)
         self.desk.offer.connect(self.messages.show_offer)
         napari_viewer.events.theme.connect(self._on_theme)
         # napari destroys a dock that is closed by its cross, without a close event for what is inside.
-        self.destroyed.connect(partial(finish, self.desk, self.letters, self.activity))
+        self.destroyed.connect(partial(finish, self.desk, self.letters, self.activity, self.strip_dock))
         self._warm = QTimer(self)
         self._warm.setSingleShot(True)
         self._warm.setInterval(WARM_AFTER_MS)
@@ -121,7 +127,7 @@ class Panel(QWidget):
             # Qt may outlive what Python knows of this panel; no event may come then.
             self._window.removeEventFilter(self)
             self._window = None
-        finish(self.desk, self.letters, self.activity)
+        finish(self.desk, self.letters, self.activity, self.strip_dock)
 
     def _not_closing(self) -> None:
         self._closing = False
@@ -141,7 +147,7 @@ class Panel(QWidget):
 
     def _paint(self, theme_name: str) -> None:
         self.setStyleSheet(theme.stylesheet(theme_name))
-        for part in (self.messages, self.train.plot):
+        for part in (self.messages, self.train.plot, self.train.rounds, self.strip):
             part.set_theme(theme_name)
         for section in self.findChildren(QCollapsible):
             section.setExpandedIcon(theme.icon("down_arrow", theme_name))
@@ -164,9 +170,12 @@ def _stepper(desk: Desk, by: int) -> Callable[[object], None]:
     return step
 
 
-def finish(desk: Desk, letters: Letters, activity: ActivityBar, *_: object) -> None:
+def finish(desk: Desk, letters: Letters, activity: ActivityBar, strip_dock: QWidget, *_: object) -> None:
     """Write what is left and let go; may be called again."""
     if not desk.closed:
+        # The window may be gone already, and the strip with it.
+        with suppress(LookupError, RuntimeError):
+            desk.viewer.window.remove_dock_widget(strip_dock)
         activity.close()
         letters.remove()
         for key in KEYS:

@@ -93,7 +93,7 @@ class Review:
         if self.desk.access.why_not:
             raise InputError(self.desk.access.why_not)
         plane = sheet.plane
-        predicted = np.asarray(sheet.overlays.stacks["labels"][plane])
+        predicted = self.predicted(plane)
         # A proposal is no paint of the annotator's.
         overwrite = overwrite or sheet.states[plane] is SliceState.PROPOSED
         after = accepted(sheet.annotation.data[plane], predicted, overwrite=overwrite)
@@ -101,6 +101,12 @@ class Review:
         changed = self.put(plane, after, SliceState.REVIEWED if reviewed else SliceState.COMPLETE)
         self.desk.tell(f"Slice {plane}: {changed} voxels were taken over from the prediction; Ctrl-Z takes them back.")
         return changed
+
+    def predicted(self, plane: int) -> NDArray[np.uint8]:
+        """Return the shown prediction of a plane, without classes that were removed since."""
+        sheet = self.desk.sheet
+        assert sheet is not None
+        return merge.known(np.asarray(sheet.overlays.stacks["labels"][plane]), [c.id for c in self.desk.classes])
 
     def put(self, plane: int, after: NDArray[np.uint8], state: SliceState) -> int:
         """Write a plane as one undo step, which also brings back its state, and return how many voxels changed.

@@ -117,7 +117,12 @@ class Runs:
 
     def auto_sentence(self) -> str:
         """Return what automatic choice of the method would pick now, and why."""
-        return auto_sentence(self.all_states(chosen=True), len(self.desk.classes.all()) + 1, small=not self.has_gpu)
+        states = self.all_states(chosen=True)
+        if self.desk.sheet is not None and self.desk.sheet.states in states:
+            # What is held out counts as unlabelled.
+            shown, held = self.desk.sheet.states, self.desk.survey.held_out
+            states[states.index(shown)] = [SliceState.UNLABELLED if p in held else s for p, s in enumerate(shown)]
+        return auto_sentence(states, len(self.desk.classes.all()) + 1, small=not self.has_gpu)
 
     def show_plane(self) -> None:
         """Tell the run which slice is on the screen, once it has been there for a moment."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_semiseg.engine import events
-from napari_semiseg.engine.events import Event
+from napari_semiseg.engine.events import Event, Started
 from napari_semiseg.errors import InputError, StorageError
 from napari_semiseg.session.control_file import ControlFile
 from napari_semiseg.session.predictions import StoredPrediction
@@ -199,6 +199,20 @@ class Round:
         """Return all events so far."""
         found, _ = self._read_from(0)
         return found
+
+    def started(self) -> Started | None:
+        """Return how the run began, read from the beginning of the file."""
+        try:
+            with self._events.open("rb") as file:
+                lines = file.read(65536).split(b"\n")
+        except OSError:
+            return None
+        for line in lines:
+            with contextlib.suppress(ValueError, TypeError):
+                event = events.from_json(line.decode())
+                if isinstance(event, Started):
+                    return event
+        return None
 
     def last_event(self) -> Event | None:
         """Return the last event, read from the end of the file."""

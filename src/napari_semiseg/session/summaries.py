@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from napari_semiseg.engine.events import Started
 from napari_semiseg.engine.learning_curve import Point
 from napari_semiseg.engine.suggest import Suggestion, Wording, equidistant_planes, rank_planes
 from napari_semiseg.errors import InputError
@@ -59,7 +58,7 @@ class RoundSummary:
     @classmethod
     def of(cls, round_: Round) -> RoundSummary:
         """Read what a round's folder says."""
-        started = next((event for event in round_.events() if isinstance(event, Started)), None)
+        started = round_.started()
         metrics = round_.metrics()
         try:
             slices = sum(len(planes) for planes in round_.digests.values())
@@ -161,10 +160,11 @@ def suggestions(
 
 def ends_of(geometry: Geometry) -> tuple[str, str]:
     """Return what lies at the first and the last plane, such as ("inferior", "superior")."""
+    unknown = Wording().ends
     if not geometry.letters:
-        return "first", "last"
+        return unknown
     low, high = geometry.letters[0]
-    return DIRECTIONS.get(low, "first"), DIRECTIONS.get(high, "last")
+    return DIRECTIONS.get(low, unknown[0]), DIRECTIONS.get(high, unknown[1])
 
 
 def measures(session: Session, volume: str, source: Source = "merged") -> list[Measures]:

@@ -10,7 +10,19 @@ from napari_semiseg.gui import outlook
 from napari_semiseg.gui.desk import Desk
 from napari_semiseg.gui.exporting import FORMATS, SOURCES
 from napari_semiseg.gui.marks import NO_VOLUME
-from napari_semiseg.gui.widgets.pieces import GAP, MARGIN, allow, button, caption, column, heading, line, row
+from napari_semiseg.gui.widgets.pieces import (
+    GAP,
+    MARGIN,
+    allow,
+    button,
+    caption,
+    collapsible,
+    column,
+    heading,
+    line,
+    row,
+)
+from napari_semiseg.gui.widgets.size_table import SizeTable
 
 
 class ExportTab(QWidget):
@@ -50,6 +62,8 @@ class ExportTab(QWidget):
         self.waiting.setRange(0, 0)
         self.waiting.setToolTip("The model is being applied")
         self.stop = button("Stop", "Stop applying the model; nothing is changed", desk.exporter.stop)
+        self.sizes = SizeTable(desk)
+        self.section = collapsible("Measurements", self.sizes)
         form = QFormLayout()
         form.setSpacing(GAP)
         form.addRow("Mask", self.source)
@@ -68,6 +82,7 @@ class ExportTab(QWidget):
             caption("A model file holds numbers and a description, never code. It works on other volumes, too."),
             row(self.model, self.apply),
             row(self.waiting, self.stop),
+            self.section,
             margin=MARGIN,
         )
         layout.addStretch(1)

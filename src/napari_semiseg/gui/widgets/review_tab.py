@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QLabel, QWidget
 
 from napari_semiseg.gui import outlook
+from napari_semiseg.gui.accepting import KEY
 from napari_semiseg.gui.computed import BoundarySettings
 from napari_semiseg.gui.desk import Desk
 from napari_semiseg.gui.marks import NO_VOLUME
-from napari_semiseg.gui.overlay_kinds import KINDS
-from napari_semiseg.gui.widgets.pieces import GAP, MARGIN, allow, button, caption, column, heading, sentence, whole
+from napari_semiseg.gui.overlay_kinds import BY_KEY, KINDS
+from napari_semiseg.gui.widgets.next_slices import NextSlices
+from napari_semiseg.gui.widgets.pieces import GAP, MARGIN, allow, button, caption, column, heading, row, whole
+
+UNITS = {
+    "region": "region",
+    "class": "class",
+    "superpixel": "superpixel",
+    "slice": "whole slice",
+}
 
 
 class ReviewTab(QWidget):
@@ -18,25 +27,44 @@ class ReviewTab(QWidget):
     def __init__(self, desk: Desk, parent: QWidget | None = None):
         super().__init__(parent)
         self.desk = desk
-        self.next = button(
-            "Most uncertain slice",
-            "Show the slice where an annotation helps most, and say why",
-            desk.review.go_to_most_uncertain,
-        )
-        self.reason = sentence()
+        self.slices = NextSlices(desk)
+        self.next, self.reason = self.slices.best, self.slices.reason
         self.accept = button(
             "Accept this slice",
-            "Take the prediction of this slice into the annotation; Ctrl-Z takes it back",
+            "Take the prediction of this slice into the annotation; Ctrl-Z takes it back (key Y)",
             self._on_accept,
+        )
+        self.clicking = button(
+            "Accept by click",
+            f"While this is on, a click on the picture accepts what is predicted there and Shift-click rejects it: the "
+            f"rejected part becomes background strokes. One undo step each. Key {KEY}. Default: off.",
+        )
+        self.clicking.setCheckable(True)
+        self.clicking.clicked.connect(lambda on: desk.accepting.switch(on))
+        self.unit = QComboBox()
+        for unit, title in UNITS.items():
+            self.unit.addItem(title, unit)
+        self.unit.setToolTip(
+            "What a click means: the connected region, the class on this slice, the superpixel, or the whole slice. "
+            "Default: region."
+        )
+        self.unit.setCurrentIndex(list(UNITS).index(desk.accepting.unit))
+        self.unit.currentIndexChanged.connect(self._on_unit)
+        self.reviewed = button(
+            "Mark as reviewed",
+            "Say that this slice is complete and that you looked at it (key Shift-R)",
+            desk.marks.review,
         )
         self.overwrite = QCheckBox("Accept also over what I painted")
         self.overwrite.setToolTip("Replace painted voxels, too. Default: off, what you painted stays.")
+        self.overwrite.toggled.connect(self._on_overwrite)
         self.toggles: dict[str, QCheckBox] = {}
+        self.legends: dict[str, QLabel] = {}
         parts: list = [
-            heading("Next"),
-            self.next,
-            self.reason,
-            self.accept,
+            self.slices,
+            heading("Accept or reject"),
+            row(self.accept, self.reviewed),
+            row(self.clicking, self.unit),
             self.overwrite,
             heading("Overlays"),
         ]
@@ -47,6 +75,7 @@ class ReviewTab(QWidget):
             self.toggles[kind.key] = box
             legend = caption(kind.legend)
             legend.setContentsMargins(22, 0, 0, 0)
+            self.legends[kind.key] = legend
             parts.append(column(box, legend, gap=1))
             if kind.key == "boundary":
                 parts.append(self._boundary())
@@ -56,7 +85,8 @@ class ReviewTab(QWidget):
         desk.overlay_toggled.connect(lambda _: self.refresh())
         for signal in (desk.volume_changed, desk.prediction_changed, desk.slices_changed, desk.training.changed):
             signal.connect(self.refresh)
-        desk.review.changed.connect(self.refresh)
+        for signal in (desk.review.changed, desk.accepting.changed, desk.history.changed):
+            signal.connect(self.refresh)
         self.refresh()
 
     def refresh(self) -> None:
@@ -65,14 +95,18 @@ class ReviewTab(QWidget):
         why_not = outlook.why_not_accept(facts)
         allow(self.accept, why_not)
         allow(self.overwrite, why_not)
-        allow(self.next, why_not)
-        suggestion = self.desk.review.suggestion
-        self.reason.setText("" if suggestion is None else suggestion.reason)
-        self.reason.setVisible(suggestion is not None)
+        allow(self.clicking, why_not)
+        allow(self.reviewed, None if sheet is not None else NO_VOLUME)
+        self.clicking.setChecked(self.desk.accepting.active)
+        self.legends["entropy"].setText(
+            outlook.entropy_legend(BY_KEY["entropy"].legend, self.desk.history.calibration, facts.predicted)
+        )
         for kind in KINDS:
             box = self.toggles[kind.key]
             if sheet is None:
                 allow(box, NO_VOLUME)
+            elif kind.key == "difference" and self.desk.history.comparison is None:
+                allow(box, "Compare two rounds first (list of rounds in the Train tab).")
             elif sheet.overlays.available(kind.key):
                 allow(box, None)
             else:
@@ -87,6 +121,12 @@ class ReviewTab(QWidget):
             box.blockSignals(False)
         for widget in (self.radius, self.source):
             allow(widget, None if sheet is not None else NO_VOLUME)
+
+    def _on_unit(self, _: int) -> None:
+        self.desk.accepting.unit = self.unit.currentData()
+
+    def _on_overwrite(self, on: bool) -> None:
+        self.desk.accepting.overwrite = on
 
     def _on_accept(self) -> None:
         self.desk.review.accept(overwrite=self.overwrite.isChecked())

@@ -1,79 +1,127 @@
-"""The rounds so far, one line each."""
+"""The rounds so far: two lines each, with what can be done with them, and the curve of Dice against slices."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QListWidget, QListWidgetItem, QWidget
+from qtpy.QtWidgets import QAbstractItemView, QListWidget, QListWidgetItem, QWidget
 
-from napari_semiseg.engine.events import Started
 from napari_semiseg.gui.desk import Desk
-from napari_semiseg.gui.widgets.pieces import column, heading
-
-if TYPE_CHECKING:
-    from napari_semiseg.session import Round
-
-
-def describe(round_: Round) -> str:
-    """Return one line about a round."""
-    started = next((event for event in round_.events() if isinstance(event, Started)), None)
-    text = f"Round {round_.number}   "
-    if started is None:
-        return text + round_.status
-    when = time.strftime("%d %b %H:%M", time.localtime(started.time))
-    return f"{text}{started.method}   {started.labelled} slices   {round_.status}   {when}"
+from napari_semiseg.gui.history import changes_text
+from napari_semiseg.gui.widgets.dice_plot import DicePlot
+from napari_semiseg.gui.widgets.pieces import allow, button, collapsible, column, heading, row, sentence
+from napari_semiseg.session.summaries import RoundSummary, dice_text, judgement_text
 
 
-def describe_all(rounds: Sequence[Round], known: dict[int, str]) -> list[str]:
-    """Return one line per round, newest first; those of ended rounds are kept in ``known``."""
-    texts = []
-    for round_ in reversed(rounds):
-        text = known.get(round_.number)
-        if text is None:
-            text = describe(round_)
-            if round_.status != "running":
-                known[round_.number] = text
-        texts.append(text)
-    return texts
+def describe(summary: RoundSummary, current: int | None) -> str:
+    """Return two lines about a round: what it is, and what came of it."""
+    when = "" if summary.time is None else time.strftime("%d %b %H:%M", time.localtime(summary.time))
+    first = ("Round", str(summary.number), "(current)" if summary.number == current else "", summary.method, when)
+    second = (
+        summary.status,
+        "" if summary.minutes is None else f"{summary.minutes:.1f} min",
+        f"{summary.slices} slices",
+        f"Dice {dice_text(summary.held_out)}" if dice_text(summary.held_out) else "no held-out Dice",
+    )
+    return f"{' '.join(filter(None, first))}\n    {', '.join(filter(None, second))}"
 
 
 class RoundsList(QWidget):
-    """Short list of rounds, newest first."""
+    """Rounds, newest first; one or two can be selected."""
 
-    def __init__(self, desk: Desk, parent: QWidget | None = None):
+    def __init__(self, desk: Desk, theme_name: str, parent: QWidget | None = None):
         super().__init__(parent)
         self.desk = desk
         self.list = QListWidget()
-        self.list.setSelectionMode(QListWidget.SelectionMode.NoSelection)
-        self.list.setToolTip("Every press of Train is a round; all are kept in the session folder")
+        self.list.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        self.list.setToolTip(
+            "Every press of Train is a round; all are kept in the session folder. Select one to show it or go back to "
+            "it, two (with Ctrl) to compare them."
+        )
+        self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.list.setMinimumHeight(44)
-        self.list.setMaximumHeight(90)
-        self.setLayout(column(heading("Rounds"), self.list))
-        desk.session_changed.connect(self._forget)
-        desk.training.ended.connect(lambda _: self.fill())
-        desk.training.changed.connect(self.fill)
-        self._known: dict[int, str] = {}
-        self._show([])
-
-    def fill(self) -> None:
-        """Show the rounds of the session; reading their records is left to a thread."""
-        session = self.desk.session
-        if session is not None:
-            known = self._known
-            self.desk.compute.run(lambda: describe_all(session.rounds(), known), self._show)
-
-    def _forget(self) -> None:
-        self._known = {}
-        self._show([])
+        self.list.setMaximumHeight(130)
+        self.show_round = button(
+            "Show", "Show the prediction of the selected round; the current one stays the current one", self._on_show
+        )
+        self.compare = button(
+            "Compare", "Show where two rounds differ, and how the volume of every class changed", self._on_compare
+        )
+        self.restore = button(
+            "Go back", "Make the selected round the current one; the next training continues it", self._on_restore
+        )
+        self.changes = sentence()
+        self.plot = DicePlot(theme_name)
+        self.verdict = sentence()
+        inside = QWidget()
+        inside.setLayout(column(self.plot, self.verdict))
+        self.section = collapsible("Do more slices help?", inside)
+        self.setLayout(
+            column(
+                heading("Rounds"),
+                self.list,
+                row(self.show_round, self.compare, self.restore),
+                self.changes,
+                self.section,
+            )
+        )
+        self.list.itemSelectionChanged.connect(self._refresh_buttons)
+        desk.history.changed.connect(self.fill)
+        desk.training.changed.connect(self._refresh_buttons)
         self.fill()
 
-    def _show(self, texts: list[str]) -> None:
+    def set_theme(self, theme_name: str) -> None:
+        """Follow napari's theme."""
+        self.plot.set_theme(theme_name)
+
+    def selected(self) -> list[int]:
+        """Return the numbers of the selected rounds, in ascending order."""
+        numbers = [item.data(Qt.ItemDataRole.UserRole) for item in self.list.selectedItems()]
+        return sorted(number for number in numbers if number is not None)
+
+    def fill(self) -> None:
+        """Show the rounds as they are known now."""
+        history, chosen = self.desk.history, self.selected()
+        self.list.blockSignals(True)
         self.list.clear()
-        self.list.addItems(texts)
-        if not texts:
+        for summary in reversed(history.rounds):
+            item = QListWidgetItem(describe(summary, history.current))
+            item.setData(Qt.ItemDataRole.UserRole, summary.number)
+            item.setToolTip(judgement_text(summary.held_out, summary.calibration))
+            self.list.addItem(item)
+            item.setSelected(summary.number in chosen)
+        if not history.rounds:
             item = QListWidgetItem("None yet")
             item.setFlags(Qt.ItemFlag.NoItemFlags)
             self.list.addItem(item)
+        self.list.blockSignals(False)
+        comparison = history.comparison
+        self.changes.setVisible(comparison is not None)
+        if comparison is not None:
+            self.changes.setText(changes_text(comparison, self.desk.classes.names()))
+        self.plot.show_points([point for summary in history.rounds if (point := summary.point()) is not None])
+        self.verdict.setText(history.verdict)
+        self._refresh_buttons()
+
+    def _refresh_buttons(self) -> None:
+        chosen = self.selected()
+        known = {summary.number: summary for summary in self.desk.history.rounds}
+        predicts = all(known[number].segments for number in chosen if number in known)
+        one = None if len(chosen) == 1 else "Select one round in the list first."
+        two = None if len(chosen) == 2 else "Select two rounds in the list first (Ctrl-click)."
+        without = None if predicts else "A selected round has no model that segments."
+        busy = "Stop the training first." if self.desk.training.phase.active else None
+        current = "It is the current round already." if chosen == [self.desk.history.current] else None
+        allow(self.show_round, one or without)
+        allow(self.compare, two or without)
+        allow(self.restore, one or without or busy or current)
+
+    def _on_show(self) -> None:
+        self.desk.history.show(self.selected()[0])
+
+    def _on_compare(self) -> None:
+        self.desk.history.compare(*self.selected())
+
+    def _on_restore(self) -> None:
+        self.desk.history.restore(self.selected()[0])

@@ -57,6 +57,7 @@ class SlicePanel(QWidget):
         desk.plane_changed.connect(self._show_state)
         desk.slices_changed.connect(self._show_all)
         desk.volume_changed.connect(self._show_all)
+        desk.survey.changed.connect(self._show_all)
         self._show_all()
 
     def _show_all(self) -> None:
@@ -67,7 +68,8 @@ class SlicePanel(QWidget):
         wanted = [(plane, states[plane]) for plane in self.desk.marks.annotated()]
         self.list.clear()
         for plane, state in wanted:
-            item = QListWidgetItem(f"Slice {plane}   {TITLES[state].lower()}")
+            aside = "   held out" if plane in self.desk.survey.held_out else ""
+            item = QListWidgetItem(f"Slice {plane}   {TITLES[state].lower()}{aside}")
             item.setData(Qt.ItemDataRole.UserRole, plane)
             self.list.addItem(item)
         if not wanted:

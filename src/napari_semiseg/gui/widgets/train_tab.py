@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import ValidationError
-from qtpy.QtWidgets import QComboBox, QFormLayout, QProgressBar, QStackedWidget, QWidget
+from qtpy.QtWidgets import QCheckBox, QComboBox, QFormLayout, QProgressBar, QStackedWidget, QWidget
 
 from napari_semiseg.engine.plan import Plan
 from napari_semiseg.gui import outlook
@@ -64,6 +64,11 @@ class TrainTab(QWidget):
             self.preset.addItem(title, value)
         self.preset.setToolTip("Which settings to start from. Default: recommended.")
         self.seed = whole(0, 0, 2**31 - 1, "Same seed, same steps, same processor: same model")
+        self.final = QCheckBox("Final training: learn from held-out slices, too")
+        self.final.setToolTip(
+            "Learn from all annotated slices. The round then has no Dice of its own and its uncertainty is "
+            "uncalibrated. Default: off, held-out slices judge the round."
+        )
         self.form = MethodForm()
         self.settings = collapsible("Settings", self._settings())
         self.start = button(
@@ -83,12 +88,13 @@ class TrainTab(QWidget):
         self.bar.setFormat("")
         self.state = sentence()
         self.plot = LossPlot(desk.training.history, theme_name)
-        self.rounds = RoundsList(desk)
+        self.rounds = RoundsList(desk, theme_name)
         layout = column(
             self._choices(),
             self.summary,
             self.volumes,
             self.settings,
+            self.final,
             self.start,
             row(self.pause, self.stop, self.predict),
             self.bar,
@@ -104,7 +110,13 @@ class TrainTab(QWidget):
         self.device.currentIndexChanged.connect(self._on_method)
         desk.training.changed.connect(self.refresh)
         desk.training.progressed.connect(self._on_progress)
-        for signal in (desk.slices_changed, desk.volume_changed, desk.volumes_changed, desk.session_changed):
+        for signal in (
+            desk.survey.changed,
+            desk.slices_changed,
+            desk.volume_changed,
+            desk.volumes_changed,
+            desk.session_changed,
+        ):
             signal.connect(self.refresh)
         self._on_method()
         self.refresh()
@@ -134,6 +146,7 @@ class TrainTab(QWidget):
             preset=self.preset.currentData(),
             seed=self.seed.value(),
             settings=self.form.changes(),
+            hold_out=not self.final.isChecked(),
         )
 
     def refresh(self) -> None:
@@ -142,6 +155,8 @@ class TrainTab(QWidget):
         training = self.desk.training
         self.start.setText(outlook.start_title(facts))
         allow(self.start, outlook.why_not_train(facts, needs_labels=self._needs_labels))
+        held = self.desk.survey.held_out
+        allow(self.final, None if held else "No slice is held out: one in five will be, from five annotated ones on.")
         allow(self.pause, outlook.why_not_pause(facts))
         allow(self.stop, outlook.why_not_stop(facts))
         allow(self.predict, outlook.why_not_predict(facts))

@@ -1,0 +1,192 @@
+"""Accepting and rejecting the prediction by clicks on the canvas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from psygnal import Signal
+
+from napari_semiseg.errors import InputError
+from napari_semiseg.gui.problems import told
+from napari_semiseg.gui.slices import COMPLETE_STATES
+from napari_semiseg.regions.pieces import Unit, piece_at
+from napari_semiseg.session import SliceState, merge, swap_unsaid
+
+if TYPE_CHECKING:
+    from napari.layers import Labels
+
+    from napari_semiseg.gui.desk import Desk
+    from napari_semiseg.gui.sheet import Sheet
+
+KEY = "R"
+MODE = "pan_zoom"
+_MOVED = 3.0  # canvas pixels; a longer way is a drag, which moves the picture
+
+
+def piece_after(
+    painted: NDArray[np.uint8],
+    predicted: NDArray[np.uint8],
+    piece: NDArray[np.bool_],
+    *,
+    reject: bool,
+    complete: bool,
+    overwrite: bool,
+) -> NDArray[np.uint8]:
+    """Return a plane of layer values after a part of its prediction was accepted or rejected; see `session.merge`."""
+    said = swap_unsaid(painted)
+    if reject:
+        return swap_unsaid(merge.rejected_piece(said, predicted, piece, overwrite=overwrite))
+    return swap_unsaid(merge.accepted_piece(said, predicted, piece, complete=complete, overwrite=overwrite))
+
+
+class Accepting:
+    """The mode in which a click accepts what is predicted at a place, and a click with Shift rejects it.
+
+    Attributes
+    ----------
+    active : bool
+    unit : str
+        What a click means: ``slice``, ``class``, ``region`` or ``superpixel``.
+    overwrite : bool
+        Also over painted voxels.
+
+    Signals
+    -------
+    changed()
+        The mode was switched on or off.
+    """
+
+    changed = Signal()
+
+    def __init__(self, desk: Desk):
+        self.desk = desk
+        self.active = False
+        self.unit: Unit = "region"
+        self.overwrite = False
+        self._layer: Labels | None = None
+        self._superpixels: tuple[Any, NDArray[np.int32]] | None = None
+        desk.volume_changed.connect(self._on_volume)
+
+    @told
+    def switch(self, on: bool) -> None:
+        """Switch the mode on or off."""
+        if on == self.active:
+            return
+        sheet = self.desk.sheet
+        if on and (sheet is None or not self.desk.review.has_prediction):
+            raise InputError("There is no prediction to accept yet: press Train first.")
+        self.active = on
+        if on and sheet is not None:
+            self._layer = sheet.annotation
+            self._layer.mode = MODE
+            self._layer.mouse_drag_callbacks.append(self._on_mouse)
+            self._layer.events.mode.connect(self._on_mode)
+            self.desk.viewer.layers.selection.active = self._layer
+            self.desk.tell(f"A click accepts the {self.unit} under it, Shift-click rejects it; {KEY} ends this.")
+        else:
+            self._let_go()
+            self.desk.tell("")
+        self.changed.emit()
+
+    def toggle(self) -> None:
+        """Switch the mode on if it is off, and off if it is on."""
+        self.switch(not self.active)
+        if not self.active and self.desk.sheet is not None:
+            self.desk.sheet.annotation.mode = "paint"
+
+    @told
+    def click(self, plane: int, row: int, column: int, *, reject: bool = False) -> None:
+        """Accept or reject what is predicted at a pixel, as one undo step.
+
+        Parameters
+        ----------
+        plane, row, column : int
+        reject : bool
+        """
+        sheet = self.desk.sheet
+        if self.desk.access.why_not:
+            raise InputError(self.desk.access.why_not)
+        if sheet is None or not self.desk.review.has_prediction:
+            raise InputError("There is no prediction to accept yet: press Train first.")
+        if self.unit != "superpixel":
+            self._take(sheet, plane, row, column, reject, None)
+            return
+        image, settings = np.asarray(sheet.image.data[plane]), self.desk.regions.superpixels
+        key = (id(sheet), plane, settings)
+        if self._superpixels is not None and self._superpixels[0] == key:
+            self._take(sheet, plane, row, column, reject, self._superpixels[1])
+            return
+
+        def computed(found: NDArray[np.int32]) -> None:
+            self._superpixels = key, found
+            if self.desk.sheet is sheet:
+                self._take(sheet, plane, row, column, reject, found)
+
+        def compute() -> NDArray[np.int32]:
+            from napari_semiseg.regions.superpixels import felzenszwalb_plane
+
+            return felzenszwalb_plane(image, scale=settings.scale, sigma=settings.sigma, min_size=settings.min_size)
+
+        self.desk.compute.run(compute, computed)
+
+    def _take(
+        self, sheet: Sheet, plane: int, row: int, column: int, reject: bool, superpixels: NDArray[np.int32] | None
+    ) -> None:
+        predicted = self.desk.review.predicted(plane)
+        if self.unit == "slice" and not reject:
+            self.desk.review.accept(overwrite=self.overwrite)
+            return
+        piece = piece_at(predicted, row, column, self.unit, superpixels)
+        if not piece.any():
+            self.desk.tell(f"Nothing is predicted there; click on the {self.unit} that you mean.", "warning")
+            return
+        painted, state = sheet.annotation.data[plane], sheet.states[plane]
+        after = piece_after(
+            painted,
+            predicted,
+            piece,
+            reject=reject,
+            complete=state in COMPLETE_STATES,
+            # What a tool proposed is no paint of the annotator's.
+            overwrite=self.overwrite or state is SliceState.PROPOSED,
+        )
+        if np.array_equal(after, painted):
+            self.desk.tell("Everything there is painted already; allow accepting over what you painted to change it.")
+            return
+        # Of an unlabelled slice only the piece counts from now on, so nothing false is said of the rest.
+        changed = self.desk.review.put(plane, after, SliceState.SCRIBBLED if state is SliceState.UNLABELLED else state)
+        verb = "marked as background" if reject else "taken over from the prediction"
+        self.desk.tell(f"Slice {plane}: {changed} voxels were {verb}; Ctrl-Z takes them back.")
+
+    def _on_mouse(self, layer: Labels, event: Any) -> Iterator[None]:
+        """Take a press and release at one place for a click; a drag goes on moving the picture."""
+        if not self.active or event.button != 1:
+            return
+        start = np.asarray(event.pos, float)
+        yield
+        while event.type == "mouse_move":
+            yield
+        if np.abs(np.asarray(event.pos, float) - start).max() > _MOVED or self.desk.sheet is None:
+            return
+        place = np.floor(np.asarray(layer.world_to_data(event.position)) + 0.5).astype(int)[-3:]
+        if ((place >= 0) & (place < np.asarray(self.desk.sheet.shape))).all():
+            plane, row, column = (int(value) for value in place)
+            self.click(plane, row, column, reject="Shift" in event.modifiers)
+
+    def _on_mode(self, event: Any = None) -> None:
+        if self.active and self._layer is not None and str(self._layer.mode) != MODE:
+            self.switch(False)
+
+    def _on_volume(self) -> None:
+        if self.active:
+            self.switch(False)
+
+    def _let_go(self) -> None:
+        if self._layer is not None:
+            if self._on_mouse in self._layer.mouse_drag_callbacks:
+                self._layer.mouse_drag_callbacks.remove(self._on_mouse)
+            self._layer.events.mode.disconnect(self._on_mode)
+        self._layer = None
