@@ -209,6 +209,33 @@ def test_agreeing_networks_teach_nothing_and_order_does_not_matter():
     assert forth == tuple(reversed(back))
 
 
+def test_the_terms_are_cross_entropies_with_the_other_s_labels():
+    """w(T) = 0.1 times CE(p₁, ŷ₂) and CE(p₂, ŷ₁) over unlabelled pixels."""
+    method, batch = tiny("cps"), batch_of("cps")
+    networks = built(method).eval()
+    one, two = (networks[name](batch.image).logits[2:] for name in ("first", "second"))
+    losses = method.losses(networks, batch, 1.0)
+    for term, taught, teaching in (("first from second", one, two), ("second from first", two, one)):
+        expected = 0.1 * nn.functional.cross_entropy(taught, teaching.argmax(dim=1))
+        assert losses[term].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_each_network_guides_the_contrast_of_the_other():
+    class Guides(nn.Module):
+        def forward(self, outputs, guides, batch, progress):
+            self.seen = (outputs, guides)
+            return torch.zeros(())
+
+    method, batch = tiny("cps", contrast=1e-3), batch_of("cps")
+    networks = built(method).eval()
+    networks["contrast"] = Guides()
+    method.losses(networks, batch, 0.5)
+    outputs, guides = networks["contrast"].seen
+    assert torch.equal(guides["first"], outputs["second"].logits)
+    assert torch.equal(guides["second"], outputs["first"].logits)
+    assert not torch.equal(guides["first"], guides["second"])
+
+
 def test_two_unets_begin_differently_and_either_or_both_predict():
     method = tiny("cps")
     networks = built(method).eval()

@@ -248,6 +248,18 @@ def test_the_student_sees_mixtures_and_the_target_is_a_distribution(monkeypatch)
     assert torch.allclose(target[1], 0.75 * p[1] + 0.25 * p[0], atol=1e-6)
 
 
+def test_pixels_that_are_said_in_either_crop_are_left_out(monkeypatch):
+    """A scribble in one of the two crops, and nothing else, is missing from the mean of both mixtures."""
+    method, batch = tiny("ict"), batch_of("ict")
+    label = batch.label.clone()
+    label[3, :32] = 1
+    seen, square = [], terms.mean_square
+    monkeypatch.setattr(terms, "mean_square", lambda p, q, where: seen.append(where) or square(p, q, where))
+    method.losses(built(method), dataclasses.replace(batch, label=label), 1.0)
+    assert not seen[0][:, :32].any()
+    assert seen[0][:, 32:].all()
+
+
 def test_partners_are_no_near_copies():
     batch = batch_of("ict")
     batch = dataclasses.replace(batch, volume=torch.tensor([0, 0, 0, 1]), plane=torch.tensor([0, 2, 9, 0]))

@@ -112,6 +112,12 @@ def test_drop_path_grows_over_the_encoder_and_the_decoder_mirrors_it():
     assert [[round(block.drop_path.rate, 3) for block in stage] for stage in network.decoder] == rates[2::-1]
 
 
+def test_every_second_block_is_shifted():
+    network = SwinUnet(1, 4, embed_dim=24)
+    shifts = [[block.attention.shift for block in stage] for stage in (*network.encoder, *network.decoder)]
+    assert shifts == [[0, 3]] * 7
+
+
 @pytest.mark.parametrize("size", [(224, 224), (192, 320), (250, 250)])
 def test_one_module_takes_all_sizes(size):
     torch.manual_seed(0)

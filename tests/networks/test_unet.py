@@ -54,6 +54,15 @@ def test_a_branch_decodes_other_levels_than_the_main_decoder():
     assert not torch.equal(network.decode(levels, 32, 32, branch).logits, network.decode(quiet, 32, 32, branch).logits)
 
 
+def test_each_decoder_enlarges_in_its_own_way():
+    network = built(upsampling=("nearest", "transposed", "bilinear"))
+    kinds = [
+        {type(up.enlarge).__name__ + getattr(up.enlarge, "mode", "") for up in part.decoder}
+        for part in (network, *network.branches)
+    ]
+    assert kinds == [{"Upsamplenearest"}, {"ConvTranspose2d"}, {"Upsamplebilinear"}]
+
+
 @pytest.mark.parametrize("how", UPSAMPLING)
 def test_ways_of_enlarging(how):
     torch.manual_seed(0)
@@ -86,6 +95,7 @@ def test_encoders_are_the_usual_resnets(depth, count):
 def test_levels_of_a_resnet():
     network = build("resnet_unet", 1, 4, width=16).eval()
     levels = network.encode(image(64, 96))
+    assert torch.equal(levels[0], image(64, 96))
     assert [tuple(level.shape[1:]) for level in levels] == [
         (1, 64, 96),
         (16, 32, 48),
