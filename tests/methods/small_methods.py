@@ -33,6 +33,13 @@ TINY = {
     "bcll": {"crop": 64, "labelled_batch": 2, "samples": 64},
     "mcsc": {**PAIRS, "transformer_width": 12},
     "mcscv2": {**PAIRS, "transformer_width": 12, "anchors": 64, "negatives": 32, "bank": 512, "confidence": 0.1},
+    "cct_r": {
+        **PAIRS,
+        "transformer_width": 12,
+        "registered_anchors": 64,
+        "registered_negatives": 32,
+        "registered_confidence": 0.1,
+    },
     "fba_net": {"crop": 32, "depth": 8, "width": 4},
     "mc_net": {"crop": 32, "depth": 8, "width": 4, "decoders": 3},
     "mcf": {"crop": 32, "depth": 8, "width": 2},
@@ -81,7 +88,9 @@ def draw_batch(method: methods.Method, volume: TrainingVolume, seed=0, *, plain=
     ]
     strength = Augmentation(turns=False, rotation=0) if plain else method.strength()
     setup = setup_of(method, 3, grid, small=True)
-    return sampler_of(method, setup, working, strength=strength, seed=seed).batch()
+    return sampler_of(
+        method, setup, working, strength=strength, seed=seed, correspondences=targets.correspondences
+    ).batch()
 
 
 def cut(batch: Batch, height: int, width: int) -> Batch:

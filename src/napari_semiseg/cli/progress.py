@@ -51,6 +51,8 @@ def _show(run: Iterator[Event]) -> int:
                     bar.update(task, description="Training")
                 case events.Preparing():
                     bar.update(task, description=event.task.capitalize(), completed=event.progress, note="")
+                case events.Registered():
+                    console.print(_registered(event))
                 case events.StepDone():
                     note = f"step {event.step}, loss {sum(event.losses.values()):.3f}"
                     bar.update(task, description="Training", completed=event.progress, note=note)
@@ -70,6 +72,13 @@ def _show(run: Iterator[Event]) -> int:
                     print(f"semiseg: {event.error}{where}", file=sys.stderr)
             code = max(code, _code(event))
     return code
+
+
+def _registered(event: events.Registered) -> str:
+    judged = [pair for pair in event.pairs if pair["quality"] is not None]
+    failed = f", {len(event.pairs) - len(judged)} could not be" if len(judged) < len(event.pairs) else ""
+    alike = sum(pair["quality"]["direct_nmi"] for pair in judged) / max(1, len(judged))
+    return f"{len(judged)} pairs are registered{failed}; mean likeness {alike:.2f}. --json tells each."
 
 
 def _code(event: Event) -> int:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from napari_semiseg.data import augmentation as aug
+from napari_semiseg.data.correspondences import Correspondences
 from napari_semiseg.data.volumes import COMPLETE_SHARE, UNSAID
 from napari_semiseg.data.working import WorkingVolume
 
@@ -55,6 +56,8 @@ class Batch:
         None where every class was looked for everywhere.
     merged : Tensor of bool, shape (B, K ≤ C), or None
         Which classes such a pixel may be, by sample; column 0 is true.
+    correspondences : Correspondences or None
+        Where the anatomy of the samples is in other slices, if the method found out.
     """
 
     image: Tensor
@@ -69,6 +72,7 @@ class Batch:
     extras: Mapping[str, Tensor] = field(default_factory=dict)
     either: Tensor | None = None
     merged: Tensor | None = None
+    correspondences: Correspondences | None = None
 
     @property
     def coarse(self) -> Tensor:
@@ -128,6 +132,8 @@ class PlaneSampler:
         learns to do without.
     strength : Augmentation
     seed : int
+    correspondences : Correspondences, optional
+        Comes with each batch.
     """
 
     def __init__(
@@ -141,7 +147,9 @@ class PlaneSampler:
         guide_channels: int = 0,
         strength: aug.Augmentation,
         seed: int = 0,
+        correspondences: Correspondences | None = None,
     ) -> None:
+        self.correspondences = correspondences
         self.volumes = list(volumes)
         self.crop = crop
         self.context = context
@@ -193,6 +201,7 @@ class PlaneSampler:
             extras={
                 name: torch.stack([sample["extras"][name] for sample in samples]) for name in self.volumes[0].extras
             },
+            correspondences=self.correspondences,
         )
 
     def _either(self, samples: list[dict[str, Any]], volumes: list[int]) -> dict[str, Tensor]:

@@ -55,6 +55,18 @@ class Preparing(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Registered(Event):
+    """Volumes or slices were registered; how well, and which ones labels come from.
+
+    Each pair has the fields of `napari_semiseg.registration.pairs.Pair`: ``to``, ``source``, ``to_plane``,
+    ``source_plane``, ``quality`` (``cycle_rmse``, ``cycle_nmi``, ``direct_nmi``, or null where it failed), ``score``
+    (lowest is best) and ``used``.
+    """
+
+    pairs: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
 class StepDone(Event):
     """One optimisation step; the losses are those that were summed, weights included."""
 
@@ -165,6 +177,7 @@ KINDS: Mapping[str, type[Event]] = {
     for kind in (
         Started,
         Preparing,
+        Registered,
         StepDone,
         Notice,
         PreviewReady,

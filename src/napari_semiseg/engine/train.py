@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
+from napari_semiseg.data.correspondences import Correspondences
 from napari_semiseg.data.intensity import IntensityRule
 from napari_semiseg.data.sampling import MEMORY_ORDER, PlaneSampler
 from napari_semiseg.data.volumes import UNSAID, TrainingVolume
@@ -29,6 +30,7 @@ from napari_semiseg.engine.predict import guide_of, plane_steps, volume_steps
 from napari_semiseg.engine.pretraining import Pretrained
 from napari_semiseg.engine.streams import sampler_of
 from napari_semiseg.errors import InputError
+from napari_semiseg.methods.preparation import Preparation, Registrations
 
 _PREVIEW_EVERY = 5.0  # s; the panel promises a fresh plane at least every 10 s
 _CHECKPOINT_EVERY = 20.0  # s; a killed run loses at most this much learning
@@ -113,6 +115,7 @@ class _Run:
         self.dtype = choose_precision(plan.precision, self.device, spatial_axes=self.method.spatial_axes)
         self.budget = Budget(plan.steps, None if plan.minutes is None else 60.0 * plan.minutes)
         self.stopped = False
+        self.correspondences: Correspondences | None = None
         self._shown: tuple[str, int] | None = None
         self._preview_at = self._checkpoint_at = time.perf_counter()
         self._predicted = control.wish().predict
@@ -181,7 +184,7 @@ class _Run:
             except StopIteration as end:
                 targets = end.value
                 continue
-            yield events.Preparing(task=step.task, progress=step.part)
+            yield _told(step)
             if self.control.wish().stop:
                 preparation.close()
                 self.stopped = True
@@ -195,6 +198,8 @@ class _Run:
             for i, volume in enumerate(self.working)
         ]
         self.by_id = {volume.id: (volume, source) for volume, source in zip(self.working, self.volumes, strict=True)}
+        if targets.correspondences is not None:
+            self.correspondences = targets.correspondences.to(self.device)
         self.sampler = self._sampler(self.method.labelled_batch, self.method.unlabelled_batch)
 
     def _build(self, grid: WorkingGrid, rule: IntensityRule) -> Model:
@@ -253,6 +258,7 @@ class _Run:
             labelled=labelled,
             unlabelled=unlabelled,
             seed=self.plan.seed,
+            correspondences=self.correspondences,
         )
 
     def _step(self) -> Iterator[Event]:
@@ -401,6 +407,12 @@ def predict_to_keeper(
     finally:
         writer.close(complete=complete)
     yield events.PredictionReady(volume=volume.id, mean_entropy=total / count / 255)
+
+
+def _told(step: Preparation) -> Event:
+    if isinstance(step, Registrations):
+        return events.Registered(pairs=[dataclasses.asdict(pair) for pair in step.pairs])
+    return events.Preparing(task=step.task, progress=step.part)
 
 
 def _where_it_ends(ends: Sequence[tuple[int | None, int | None]]) -> str:

@@ -103,6 +103,7 @@ class Training:
         self.remaining: float | None = None
         self.task = ""
         self.volume = ""
+        self.registered: list[dict[str, Any]] = []
         self.started: ev.Started | None = None
         self.notices: list[tuple[str, str]] = []
         self.pressed_at = 0.0
@@ -205,6 +206,9 @@ class Training:
                 self._set(Phase.TRAINING)
             case ev.Preparing():
                 self._take_preparing(event)
+            case ev.Registered():
+                self.registered = event.pairs
+                self.changed.emit()
             case ev.StepDone():
                 self._take_step(event)
             case ev.Notice():
@@ -278,6 +282,7 @@ class Training:
         self.history.clear()
         self.progress, self.remaining = 0.0, None
         self.started = None
+        self.registered = []
         self.notices.clear()
         self.first_step_after = None
         self.volume = ""

@@ -190,7 +190,8 @@ def class_loss(
     Parameters
     ----------
     anchors : Tensor, shape (a, D)
-    positive : Tensor, shape (D,)
+    positive : Tensor, shape (D,) or (a, D)
+        One for all anchors, or one for each.
     negatives : Tensor, shape (m, D)
     ids : Tensor of int64, shape (m,)
         Class of each negative: the groups j.
@@ -199,7 +200,7 @@ def class_loss(
         False divides by 1 instead of |n^j|: every negative counts the same.
     """
     with torch.autocast(anchors.device.type, enabled=False):
-        to_positive = anchors @ positive / temperature
+        to_positive = (anchors * positive).sum(dim=1) / temperature
         to_negatives = anchors @ negatives.T / temperature
         if balanced:
             to_negatives = to_negatives - torch.bincount(ids)[ids].to(anchors.dtype).log()

@@ -9,6 +9,7 @@ from napari_semiseg.errors import InputError
 from napari_semiseg.methods.base import Method, Rate, Setup
 from napari_semiseg.methods.bcll import BoundaryContrast
 from napari_semiseg.methods.cct import CrossConsistency
+from napari_semiseg.methods.cct_r import RegisteredTeaching
 from napari_semiseg.methods.cps import CrossPseudoSupervision
 from napari_semiseg.methods.cross_teaching import CrossTeaching
 from napari_semiseg.methods.dct import TurnConsistency
@@ -38,6 +39,7 @@ _OWN = (
     BoundaryContrast,
     PatchContrast,
     CertaintyContrast,
+    RegisteredTeaching,
     RegionPreTraining,
     ForegroundContrast,
     MutualConsistency,

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from napari_semiseg.data.correspondences import Correspondences
+from napari_semiseg.registration.pairs import Pair
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -24,7 +27,14 @@ class Progress:
     part: float
 
 
-Preparation = Progress
+@dataclass(frozen=True)
+class Registrations:
+    """Which volumes or slices were registered, and how well."""
+
+    pairs: tuple[Pair, ...]
+
+
+Preparation = Progress | Registrations
 """What `Method.targets` yields."""
 
 
@@ -37,9 +47,12 @@ class Targets:
     maps : mapping of str to list of Tensor, shape (planes, rows, columns)
         One tensor per volume, sampled with each crop into ``Batch.extras``: integer maps like labels, floating ones
         like images.
+    correspondences : Correspondences or None
+        Comes with each batch.
     """
 
     maps: Mapping[str, list[Tensor]] = field(default_factory=dict)
+    correspondences: Correspondences | None = None
 
 
 def completed(preparation: Generator[Preparation, None, Targets]) -> Targets:

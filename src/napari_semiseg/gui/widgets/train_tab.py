@@ -27,6 +27,7 @@ from napari_semiseg.gui.widgets.pieces import (
     sentence,
     whole,
 )
+from napari_semiseg.gui.widgets.registration_table import RegistrationTable
 from napari_semiseg.gui.widgets.rounds_list import RoundsList
 
 PRESETS = {"Recommended": "product", "As in the paper": "paper"}
@@ -88,6 +89,7 @@ class TrainTab(QWidget):
         self.bar.setFormat("")
         self.state = sentence()
         self.plot = LossPlot(desk.training.history, theme_name)
+        self.registration = RegistrationTable(desk.training)
         self.rounds = RoundsList(desk, theme_name)
         layout = column(
             self._choices(),
@@ -100,6 +102,7 @@ class TrainTab(QWidget):
             self.bar,
             self.state,
             self.plot,
+            self.registration,
             self.rounds,
             margin=MARGIN,
         )
