@@ -47,7 +47,7 @@ def labelled_by_registration(batch, registered, trust=1.0):
 
 
 def test_registered_labels_teach_by_cross_entropy_and_dice_where_nothing_is_labelled():
-    batch = draw_batch(tiny("supervised", unlabelled_batch=2), shapes())
+    batch = draw_batch(tiny("cross_teaching"), shapes())
     logits = torch.randn(len(batch.image), 3, *batch.label.shape[1:], generator=torch.Generator().manual_seed(0))
     registered = torch.randint(0, 3, batch.label.shape, generator=torch.Generator().manual_seed(1))
     batch.label[0, :, 32:] = 255

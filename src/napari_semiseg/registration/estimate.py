@@ -10,8 +10,10 @@ import torch
 
 from napari_semiseg.data.point_map import PointMap
 from napari_semiseg.registration.images import Image
+from napari_semiseg.registration.similarity import likeness
 
 _LEAST_VOXELS = 8  # along every axis after shrinking, and for registration at all
+_LEAST_IN_ALL = 3000
 _SAMPLES = 60_000  # voxels that the metric looks at
 _CONTROL_MM = 40.0  # distance of the B-splines' control points
 _FIELD_STEPS = 2  # voxels between the nodes at which the B-splines' displacement is kept
@@ -55,17 +57,20 @@ def estimate(
     ):
         return None
     pair = _to_itk(fixed), _to_itk(moving)
+    best = _Best(fixed, moving)
     affine = sitk.AffineTransform(fixed.values.ndim)
     affine.SetCenter(_middle(fixed))
     affine.SetTranslation([b - a for a, b in zip(_middle(fixed), _middle(moving), strict=True)])
+    affine = best.keep(affine)
     translation = sitk.TranslationTransform(fixed.values.ndim, affine.GetTranslation())
-    stages = [(translation, 4), (affine, 4), (affine, 2), (affine, 1)]
+    stages = (4, 4, 2, 1)
     total = len(stages) + 2 * deformable
     try:
-        for done, (transform, shrink) in enumerate(stages):
-            _optimise(pair, transform, None, _feasible(fixed, moving, shrink), stopped)
-            if transform is translation:
+        for done, shrink in enumerate(stages):
+            _optimise(pair, affine if done else translation, None, _feasible(fixed, moving, shrink), stopped)
+            if not done:
                 affine.SetTranslation(translation.GetOffset())
+            affine = best.keep(affine)
             yield (done + 1) / total
         if not deformable:
             return _affine_map(affine)
@@ -78,7 +83,27 @@ def estimate(
         if stopped():
             raise Stopped from None
         return None
-    return _deformable_map(affine, splines, fixed)
+    bent = _deformable_map(affine, splines, fixed)
+    return bent if likeness(fixed, moving, bent) >= best.value else _affine_map(affine)
+
+
+class _Best:
+    """The affine transform through which the whole images are most alike.
+
+    On noisy or symmetric images an optimiser that sees some thousand samples may walk away from where it began.
+    """
+
+    def __init__(self, fixed: Image, moving: Image) -> None:
+        self.fixed, self.moving = fixed, moving
+        self.value = -1.0
+        self.transform: sitk.AffineTransform | None = None
+
+    def keep(self, affine: sitk.AffineTransform) -> sitk.AffineTransform:
+        """Take a transform if it is the best so far; return a copy of the best one."""
+        value = likeness(self.fixed, self.moving, _affine_map(affine))
+        if self.transform is None or value > self.value:
+            self.value, self.transform = value, sitk.AffineTransform(affine)
+        return sitk.AffineTransform(self.transform)
 
 
 def _optimise(
@@ -92,9 +117,10 @@ def _optimise(
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(32)
     voxels = pair[0].GetNumberOfPixels() / shrink ** pair[0].GetDimension()
-    method.SetMetricSamplingStrategy(method.REGULAR)  # unlike random samples, the same every time
+    method.SetMetricSamplingStrategy(method.REGULAR)
     samples = _SAMPLES if before is None else _SAMPLES / 3  # a step of the splines takes far longer
-    method.SetMetricSamplingPercentage(min(1.0, samples / voxels))
+    # Samples are moved a little within their voxels, by the same random numbers every time.
+    method.SetMetricSamplingPercentage(min(1.0, samples / voxels), seed=1)
     method.SetShrinkFactorsPerLevel([shrink])
     method.SetSmoothingSigmasPerLevel([shrink / 2 if shrink > 1 else 0])
     method.SetInterpolator(sitk.sitkLinear)
@@ -119,7 +145,10 @@ def _optimise(
 
 
 def _feasible(fixed: Image, moving: Image, shrink: int) -> int:
-    return max(1, min(shrink, min(fixed.values.shape + moving.values.shape) // _LEAST_VOXELS))
+    """Return how far images can be shrunk: to 8 voxels along an axis and 3000 in all, which fill the 32² bins."""
+    enough = min(fixed.values.size, moving.values.size) / _LEAST_IN_ALL
+    thinnest = min(fixed.values.shape + moving.values.shape) // _LEAST_VOXELS
+    return max(1, min(shrink, thinnest, int(enough ** (1 / fixed.values.ndim))))
 
 
 def _to_itk(image: Image) -> sitk.Image:

@@ -13,6 +13,8 @@ from napari_semiseg.registration.images import Image
 
 _BINS = 32
 _POINTS = 200_000  # looked at; more change the third digit
+_QUICK_POINTS = 50_000
+_LEAST_OVERLAP = 0.2  # of the fixed image: a corner of air is like any other
 
 
 @dataclass(frozen=True)
@@ -77,12 +79,16 @@ def nmi(one: Tensor, other: Tensor) -> float:
     return float(2 * (single - _entropy(joint)) / single)
 
 
-def likeness(fixed: Image, moving: Image) -> float:
-    """NMI of two images whose centres lie on each other: which volumes are worth registering."""
-    shift = [(m * t - n * s) / 2 for (n, s), (m, t) in zip(_sizes(fixed), _sizes(moving), strict=True)]
-    points = _points(fixed, 20_000)
-    theirs, inside = _look(moving, PointMap.translation(shift)(points))
-    return nmi(_look(fixed, points)[0][inside], theirs[inside]) if bool(inside.any()) else 0.0
+def likeness(fixed: Image, moving: Image, phi: PointMap | None = None) -> float:
+    """NMI of two images through φ_{fixed→moving}, or with their centres on each other; 0 where hardly any overlap is."""
+    if phi is None:
+        shift = [(m * t - n * s) / 2 for (n, s), (m, t) in zip(_sizes(fixed), _sizes(moving), strict=True)]
+        phi = PointMap.translation(shift)
+    points = _points(fixed, _QUICK_POINTS)
+    theirs, inside = _look(moving, phi(points))
+    if float(inside.float().mean()) < _LEAST_OVERLAP:
+        return 0.0
+    return nmi(_look(fixed, points)[0][inside], theirs[inside])
 
 
 def _entropy(part: np.ndarray) -> float:

@@ -67,7 +67,8 @@ def between_volumes(
     ------
     Stopped
     """
-    sources = {j: _most_alike(images, j, [q for q in labelled if q != j], candidates if best else 1) for j in wanting}
+    sources = {j: [q for q in labelled if q != j] for j in wanting}
+    sources = {j: _most_alike(images, j, others, candidates) if best else others[:1] for j, others in sources.items()}
     ordered = [pair for j, chosen in sources.items() for q in chosen for pair in ((j, q), (q, j))]
     everyone = range(len(images))
     ordered += [(a, b) for a in everyone for b in _most_alike(images, a, [b for b in everyone if b != a], nearest)]
