@@ -19,6 +19,14 @@ from napari_semiseg.methods.preparation import completed
 from napari_semiseg.networks import NetworkOutput
 
 PAIRS = {"crop": 64, "labelled_batch": 2, "unlabelled_batch": 2}
+REGISTERED = {
+    "registered_labels": 1.0,
+    "registered_contrast": 1e-3,
+    "registered_anchors": 64,
+    "registered_negatives": 32,
+    "registered_confidence": 0.1,
+    "registered_scale": 4,
+}
 # Small enough for seconds: one crop size, few samples, narrow Transformer. After a comma, a variant of a method.
 TINY = {
     "supervised": {"crop": 64, "labelled_batch": 2},
@@ -28,18 +36,14 @@ TINY = {
     "dct": PAIRS,
     "cct": PAIRS,
     "cps": PAIRS,
+    "uamt, registered": {**PAIRS, **REGISTERED},
+    "cps, registered": {**PAIRS, **REGISTERED},
     "cross_teaching": {**PAIRS, "transformer_width": 12},
     "cross_teaching, swin_unet": {**PAIRS, "transformer_width": 12, "transformer": "swin_unet"},
     "bcll": {"crop": 64, "labelled_batch": 2, "samples": 64},
     "mcsc": {**PAIRS, "transformer_width": 12},
     "mcscv2": {**PAIRS, "transformer_width": 12, "anchors": 64, "negatives": 32, "bank": 512, "confidence": 0.1},
-    "cct_r": {
-        **PAIRS,
-        "transformer_width": 12,
-        "registered_anchors": 64,
-        "registered_negatives": 32,
-        "registered_confidence": 0.1,
-    },
+    "cct_r": {**PAIRS, **REGISTERED, "transformer_width": 12},
     "fba_net": {"crop": 32, "depth": 8, "width": 4},
     "mc_net": {"crop": 32, "depth": 8, "width": 4, "decoders": 3},
     "mcf": {"crop": 32, "depth": 8, "width": 2},
@@ -61,7 +65,14 @@ def muted(case: str) -> dict[str, float]:
     """Settings under which a method learns from labels only."""
     return {
         field: 0.0
-        for field in ("consistency", "contrast", "correction", "unsupervised")
+        for field in (
+            "consistency",
+            "contrast",
+            "correction",
+            "unsupervised",
+            "registered_labels",
+            "registered_contrast",
+        )
         if field in type(tiny(case)).model_fields
     }
 

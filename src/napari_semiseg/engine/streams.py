@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from napari_semiseg.data.augmentation import Augmentation
+from napari_semiseg.data.correspondences import Correspondences
 from napari_semiseg.data.patches import PatchSampler
 from napari_semiseg.data.sampling import PlaneSampler
 from napari_semiseg.data.working import WorkingVolume
@@ -20,6 +21,7 @@ def sampler_of(
     unlabelled: int | None = None,
     strength: Augmentation | None = None,
     seed: int = 0,
+    correspondences: Correspondences | None = None,
 ) -> PlaneSampler:
     """Return the sampler of a method.
 
@@ -33,6 +35,8 @@ def sampler_of(
     strength : Augmentation, optional
         How strongly samples are varied, if not as the method says.
     seed : int
+    correspondences : Correspondences, optional
+        Comes with each batch of planes.
     """
     labelled = method.labelled_batch if labelled is None else labelled
     unlabelled = method.unlabelled_batch if unlabelled is None else unlabelled
@@ -56,4 +60,5 @@ def sampler_of(
         guide_channels=method.guide_channels(setup.classes),
         strength=strength,
         seed=seed,
+        correspondences=correspondences,
     )

@@ -27,10 +27,10 @@ from napari_semiseg.engine.model import Model
 from napari_semiseg.engine.optimisation import Optimisation
 from napari_semiseg.engine.plan import Plan
 from napari_semiseg.engine.predict import guide_of, plane_steps, volume_steps
+from napari_semiseg.engine.preparing import preparing
 from napari_semiseg.engine.pretraining import Pretrained
 from napari_semiseg.engine.streams import sampler_of
 from napari_semiseg.errors import InputError
-from napari_semiseg.methods.preparation import Preparation, Registrations
 
 _PREVIEW_EVERY = 5.0  # s; the panel promises a fresh plane at least every 10 s
 _CHECKPOINT_EVERY = 20.0  # s; a killed run loses at most this much learning
@@ -176,19 +176,10 @@ class _Run:
 
     def _complete(self) -> Iterator[Event]:
         """Add to the volumes what the method prepares and what guides; a stop is answered meanwhile."""
-        preparation = self.method.targets(self.working, self.volumes, lambda: self.control.wish().stop)
-        targets = None
-        while targets is None:
-            try:
-                step = next(preparation)
-            except StopIteration as end:
-                targets = end.value
-                continue
-            yield _told(step)
-            if self.control.wish().stop:
-                preparation.close()
-                self.stopped = True
-                return
+        targets = yield from preparing(self.method, self.working, self.volumes, self.control)
+        if targets is None:
+            self.stopped = True
+            return
         self.working = [
             dataclasses.replace(
                 volume,
@@ -407,12 +398,6 @@ def predict_to_keeper(
     finally:
         writer.close(complete=complete)
     yield events.PredictionReady(volume=volume.id, mean_entropy=total / count / 255)
-
-
-def _told(step: Preparation) -> Event:
-    if isinstance(step, Registrations):
-        return events.Registered(pairs=[dataclasses.asdict(pair) for pair in step.pairs])
-    return events.Preparing(task=step.task, progress=step.part)
 
 
 def _where_it_ends(ends: Sequence[tuple[int | None, int | None]]) -> str:

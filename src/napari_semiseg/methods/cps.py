@@ -12,14 +12,15 @@ from napari_semiseg import networks as nets
 from napari_semiseg.data.sampling import Batch
 from napari_semiseg.losses.supervised import cross_entropy
 from napari_semiseg.methods import terms
-from napari_semiseg.methods.base import Method, Rate, Setup
+from napari_semiseg.methods.base import Rate, Setup
 from napari_semiseg.methods.contrast import CertaintyGuided, contrast_of
+from napari_semiseg.methods.registered import Registered
 from napari_semiseg.methods.teacher import PAPER, SMALL
 
 _PAIR = ("first", "second")
 
 
-class CrossPseudoSupervision(Method):
+class CrossPseudoSupervision(Registered):
     """Two U-Net16; each one's hard prediction is the other's pseudo-label on unlabelled pixels."""
 
     name: ClassVar[str] = "cps"
@@ -46,10 +47,11 @@ class CrossPseudoSupervision(Method):
         built = nn.ModuleDict({name: nets.build("unet16", setup.channels, setup.classes) for name in _PAIR})
         if self.contrast > 0:
             built["contrast"] = contrast_of(built, setup)
+        built.update(self.contrast_parts({name: built[name] for name in _PAIR}))
         return built
 
     def losses(self, networks: nn.ModuleDict, batch: Batch, progress: float) -> dict[str, Tensor]:
-        """Return L_sup of both, w(t)·CE(p_k, ŷ_other), and the contrast."""
+        """Return L_sup of both, w(t)·CE(p_k, ŷ_other), the contrast, and the terms of registration that are on."""
         outputs = {name: networks[name](batch.image) for name in _PAIR}
         first, second = (outputs[name].logits for name in _PAIR)
         losses = {
@@ -60,10 +62,10 @@ class CrossPseudoSupervision(Method):
         if weight > 0 and batch.unsaid.any():
             by_second, by_first = terms.mutual(first, second, batch, cross_entropy)
             losses |= {"first from second": weight * by_second, "second from first": weight * by_first}
+        guides = {"first": second, "second": first}
         if self.contrast > 0:
-            guides = {"first": second, "second": first}
             losses["contrast"] = self.contrast * networks["contrast"](outputs, guides, batch, progress)
-        return losses
+        return losses | self.registered_losses(networks, outputs, guides, batch, progress)
 
     def predictors(self, networks: nn.ModuleDict, image: Tensor) -> list[Tensor]:
         """Return the logits of both."""
@@ -76,9 +78,10 @@ class CrossPseudoSupervision(Method):
     def rates(self) -> Mapping[str, Rate]:
         """Return the learning rates; projectors learn at the same."""
         names = (*_PAIR, "contrast") if self.contrast > 0 else _PAIR
-        return dict.fromkeys(names, Rate(self.learning_rate))
+        return {**dict.fromkeys(names, Rate(self.learning_rate)), **self.contrast_rates(self.learning_rate)}
 
     def after_warm_start(self, networks: nn.ModuleDict) -> None:
         """Flush the banks."""
+        super().after_warm_start(networks)
         if self.contrast > 0:
             cast(CertaintyGuided, networks["contrast"]).clear()

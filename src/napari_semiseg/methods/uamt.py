@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from napari_semiseg.data.sampling import Batch
 from napari_semiseg.losses.schedules import ramp_up
 from napari_semiseg.methods import terms
+from napari_semiseg.methods.base import Rate, Setup
+from napari_semiseg.methods.registered import Registered
 from napari_semiseg.methods.teacher import PAPER, SMALL, Taught, noisy, says
 
 
-class UncertaintyAwareTeacher(Taught):
+class UncertaintyAwareTeacher(Registered, Taught):
     """U-Net16 that agrees with its teacher where passes with noise and dropout agree with each other."""
 
     name: ClassVar[str] = "uamt"
@@ -36,9 +38,16 @@ class UncertaintyAwareTeacher(Taught):
         description="Take the largest entropy and the divisor of two classes for any number, as the released code",
     )
 
+    def networks(self, setup: Setup) -> nn.ModuleDict:
+        """Build student and teacher, and what the contrast needs where it has a weight."""
+        built = super().networks(setup)
+        built.update(self.contrast_parts({"student": built["student"]}))
+        return built
+
     def losses(self, networks: nn.ModuleDict, batch: Batch, progress: float) -> dict[str, Tensor]:
-        """Return L_sup and w(t)·L_con."""
-        logits = networks["student"](batch.image).logits
+        """Return L_sup, w(t)·L_con, and the terms of registration that are on (T-Tab 6.3)."""
+        output = networks["student"](batch.image)
+        logits = output.logits
         losses = {"supervised": terms.supervised(logits, batch)}
         weight = self.weight(batch, progress)
         if weight > 0:
@@ -46,7 +55,8 @@ class UncertaintyAwareTeacher(Taught):
             losses["consistency"] = weight * self.certain_consistency(
                 networks["teacher"], logits[chosen], batch.only(chosen), progress
             )
-        return losses
+        guides = {"student": says(networks["teacher"], batch.image)} if self.registered_contrast > 0 else {}
+        return losses | self.registered_losses(networks, {"student": output}, guides, batch, progress)
 
     def certain_consistency(self, teacher: nn.Module, logits: Tensor, batch: Batch, progress: float) -> Tensor:
         """L_con = Σ v‖p_s − sg p_t‖² / (C·Σ v), v = [u < τ(t)] where nothing is said.
@@ -69,6 +79,10 @@ class UncertaintyAwareTeacher(Taught):
         classes = 2 if self.binary_constants else logits.shape[1]
         certain = batch.unsaid & (uncertainty < threshold(progress, math.log(classes)))
         return terms.mean_square(logits.float().softmax(dim=1), target, certain, classes)
+
+    def rates(self) -> Mapping[str, Rate]:
+        """Return the student's learning rate, which is that of the contrast's projectors, too."""
+        return {**super().rates(), **self.contrast_rates(self.learning_rate)}
 
 
 def threshold(progress: float, largest: float) -> float:

@@ -1,4 +1,4 @@
-"""Registrations on disk, found by what the images contain (docs/decisions/0008)."""
+"""Registrations on disk, found by what the images contain (docs/decisions/0011)."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def nmi(one: Tensor, other: Tensor) -> float:
 
 
 def likeness(fixed: Image, moving: Image, phi: PointMap | None = None) -> float:
-    """NMI of two images through φ_{fixed→moving}, or with their centres on each other; 0 where hardly any overlap is."""
+    """NMI of two images through φ_{fixed→moving}, or with their centres on each other; 0 without much overlap."""
     if phi is None:
         shift = [(m * t - n * s) / 2 for (n, s), (m, t) in zip(_sizes(fixed), _sizes(moving), strict=True)]
         phi = PointMap.translation(shift)
