@@ -353,7 +353,7 @@ def plan(steps=2, **changes):
 def test_a_run_tells_what_was_registered_and_how_well():
     volume = shapes()
     volumes = [volume, other(volume, "other")]
-    run = list(train(volumes, (0, 1, 2), plan(), keeper=MemoryKeeper()))
+    run = list(train(volumes, (0, 1, 2), plan(steps=4), keeper=MemoryKeeper()))
     kinds = [type(event).__name__ for event in run]
     assert kinds.index("Started") < kinds.index("Preparing") < kinds.index("Registered") < kinds.index("StepDone")
     assert isinstance(run[-1], events.Finished)
@@ -363,9 +363,9 @@ def test_a_run_tells_what_was_registered_and_how_well():
     assert between["used"]
     assert between["quality"]["direct_nmi"] > 0.2
     assert events.from_json(found.to_json()) == found
-    step = next(event for event in run if isinstance(event, events.StepDone))
-    assert step.losses["registered labels"] > 0
-    assert "registered contrast" in step.losses
+    steps = [event.losses for event in run if isinstance(event, events.StepDone)]
+    assert max(losses["registered labels"] for losses in steps) > 0
+    assert max(losses["registered contrast"] for losses in steps) > 0
 
 
 def test_a_stop_while_registering_ends_the_run(monkeypatch, tmp_path):

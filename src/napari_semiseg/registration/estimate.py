@@ -67,7 +67,7 @@ def estimate(
     total = len(stages) + 2 * deformable
     try:
         for done, shrink in enumerate(stages):
-            _optimise(pair, affine if done else translation, None, _feasible(fixed, moving, shrink), stopped)
+            _optimise(pair, affine if done else translation, None, shrink, _feasible(fixed, moving, shrink), stopped)
             if not done:
                 affine.SetTranslation(translation.GetOffset())
             affine = best.keep(affine)
@@ -77,7 +77,7 @@ def estimate(
         mesh = [max(1, round(n * s / _CONTROL_MM)) for n, s in _sizes(fixed)]
         splines = sitk.BSplineTransformInitializer(pair[0], mesh, order=3)
         for done, shrink in enumerate((4, 2), start=len(stages)):
-            _optimise(pair, splines, affine, _feasible(fixed, moving, shrink), stopped)
+            _optimise(pair, splines, affine, shrink, _feasible(fixed, moving, shrink), stopped)
             yield (done + 1) / total
     except RuntimeError:  # ITK: all samples map outside, or all are equal
         if stopped():
@@ -110,10 +110,14 @@ def _optimise(
     pair: tuple[sitk.Image, sitk.Image],
     transform: sitk.Transform,
     before: sitk.Transform | None,
+    coarseness: int,
     shrink: int,
     stopped: Callable[[], bool],
 ) -> None:
-    """Improve a transform in place; ``before`` is applied to what it returns."""
+    """Improve a transform in place; ``before`` is applied to what it returns.
+
+    Images are smoothed as suits ``coarseness`` and shrunk by ``shrink``, which may be less.
+    """
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(32)
     voxels = pair[0].GetNumberOfPixels() / shrink ** pair[0].GetDimension()
@@ -122,7 +126,8 @@ def _optimise(
     # Samples are moved a little within their voxels, by the same random numbers every time.
     method.SetMetricSamplingPercentage(min(1.0, samples / voxels), seed=1)
     method.SetShrinkFactorsPerLevel([shrink])
-    method.SetSmoothingSigmasPerLevel([shrink / 2 if shrink > 1 else 0])
+    # Images too small to be shrunk are smoothed all the same.
+    method.SetSmoothingSigmasPerLevel([coarseness / 2 if coarseness > 1 else 0])
     method.SetInterpolator(sitk.sitkLinear)
     spacing = max(pair[0].GetSpacing())
     method.SetInitialTransform(transform, inPlace=True)
