@@ -32,10 +32,10 @@ def test_the_pairs_of_a_run_are_shown_and_forgotten_with_it(qtbot):
     from napari_semiseg.gui.training import Phase, Training
     from napari_semiseg.gui.widgets.registration_table import RegistrationTable
 
-    training = Training(Lane(), lambda: None)
+    training = Training(Lane("test", print), lambda: None)
     widget = RegistrationTable(training)
     qtbot.addWidget(widget)
-    assert not widget.isVisibleTo(None)
+    assert widget.isHidden()
     training.take(events.Preparing(task="registering volumes", progress=0.5))
     assert training.phase is Phase.PREPARING
     training.take(
@@ -48,7 +48,7 @@ def test_the_pairs_of_a_run_are_shown_and_forgotten_with_it(qtbot):
             ]
         )
     )
-    assert widget.isVisibleTo(None)
+    assert not widget.isHidden()
     assert texts(widget.table) == [
         ["heart-2", "heart-1", "0.90", "0.43", "yes"],
         ["heart-2", "heart-3", "0.90", "0.43", ""],
@@ -59,4 +59,4 @@ def test_the_pairs_of_a_run_are_shown_and_forgotten_with_it(qtbot):
     assert widget.table.rowCount() == 4  # it stays until the next run begins
     training._reset()
     training.changed.emit()
-    assert not widget.isVisibleTo(None)
+    assert widget.isHidden()

@@ -25,7 +25,7 @@ def default_folder() -> Path:
     """Return where registrations are kept: the user's cache folder, or ``$SEMISEG_CACHE``."""
     from platformdirs import user_cache_path
 
-    return Path(os.environ.get("SEMISEG_CACHE", user_cache_path("napari-semiseg"))) / "registrations"
+    return Path(os.environ.get("SEMISEG_CACHE") or user_cache_path("napari-semiseg", appauthor=False)) / "registrations"
 
 
 class Cache:
