@@ -53,7 +53,7 @@ def test_the_pairs_of_a_run_are_shown_and_forgotten_with_it(qtbot):
         ["heart-2", "heart-1", "0.90", "0.43", "yes"],
         ["heart-2", "heart-3", "0.90", "0.43", ""],
         ["heart-4", "heart-1", "–", "–", "failed"],
-        ["heart-1, slice 5", "slice 3", "0.90", "0.43", "yes"],
+        ["slice 5, heart-1", "slice 3", "0.90", "0.43", "yes"],
     ]
     training.take(events.Finished(reason="stopped", steps=0, seconds=0.0))
     assert widget.table.rowCount() == 4  # it stays until the next run begins

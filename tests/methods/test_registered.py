@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from small_methods import built, draw_batch, shapes, tiny
 
 from napari_semiseg.data.augmentation import Augmentation
@@ -183,6 +184,11 @@ def test_one_class_alone_teaches_nothing_and_positives_carry_no_gradient():
     in_batch_contrast(lambda i: features[i], label, chosen).backward()
     assert features.grad[[0, 19]].any(dim=1).all()
     assert not features.grad[1:19].any()
+    features.grad = None
+    label = torch.tensor([0, 0, *[1] * 18])
+    in_batch_contrast(lambda i: features[i], label, torch.ones(20, dtype=torch.bool), anchors=1).backward()
+    # Members of a mean that are no anchors themselves learn nothing.
+    assert features.grad[:2].any(dim=1).sum() == 1
 
 
 # -- registered positives (REPS) ------------------------------------------------------------------------------------
@@ -204,6 +210,9 @@ def test_positives_are_found_through_the_crop_that_was_remembered():
     features, found = bank.look_up(1, torch.tensor([5, 5, 5]), pixels, (16, 16))
     assert found.tolist() == [True, True, False]  # the last one lies beyond the crop
     assert features[:2, :2].tolist() == [[0.0, 1.0], [1.5, 1.5]]
+    # A crop that was stretched: 2 plane pixels per crop pixel along rows, ½ along columns.
+    bank.push(tilted(), torch.tensor([2]), torch.tensor([5]), torch.tensor([[[2.0, 0, 20], [0, 0.5, 30]]]))
+    assert bank.look_up(2, torch.tensor([5]), torch.tensor([[8.0, 29.0]]), (16, 16))[0][0, :2].tolist() == [0.0, 1.0]
     assert not bank.look_up(1, torch.tensor([4]), pixels[:1], (16, 16))[1].any()
     assert not bank.look_up(0, torch.tensor([5]), pixels[:1], (16, 16))[1].any()
 
@@ -310,6 +319,19 @@ def test_anchors_look_where_their_anatomy_is():
     assert found.nonzero()[:, 0].tolist() == [7, 16 + 8]
 
 
+def test_networks_choose_the_labels_of_each_others_features(monkeypatch):
+    """Anchors and classes of the CNN's features come from the Transformer's logits, and the other way round."""
+    method = tiny("cct_r")
+    parts, batch = built(method).eval(), draw_batch(method, shapes())
+    given = {}
+    monkeypatch.setattr(
+        parts["registered"], "forward", lambda outputs, guides, batch: given.update(guides) or batch.image.sum()
+    )
+    method.losses(parts, batch, 0.5)
+    for name, other_name in (("cnn", "transformer"), ("transformer", "cnn")):
+        assert torch.allclose(given[name], parts[other_name](batch.image).logits)
+
+
 def test_elastic_deformation_is_off_only_where_crops_are_remembered():
     assert tiny("cct_r").strength().elastic == 0
     assert tiny("cct_r", registered_positives=0.0).strength().elastic > 0
@@ -335,6 +357,16 @@ def test_presets_differ_where_the_print_does():
     assert (product.direct_weight, product.registered_labels_fade, product.registered_from) == (0.5, True, "both")
     assert paper.registered_labels == product.registered_labels == 1
     assert paper.registered_contrast == 1e-3
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"registration_spacing": 3.0}, {"registered_from": "nowhere"}, {"bank_stride": 3}, {"registered_positives": 1.5},
+     {"registered_scale": 2}, {"direct_weight": -1}, {"registration_candidates": 0}],
+)  # fmt: skip
+def test_impossible_settings_are_refused(settings):
+    with pytest.raises(ValidationError):
+        tiny("cct_r", **settings)
 
 
 def test_nothing_is_registered_when_nothing_asks_for_it():

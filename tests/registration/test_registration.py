@@ -140,8 +140,8 @@ def test_slices_are_registered_in_plane():
 
 def test_splines_follow_what_no_affine_map_can():
     def bent(points):
-        return points + torch.stack([torch.zeros(len(points)), 4 * torch.sin(points[:, 2] / 60 * math.pi * 2),
-                                     torch.zeros(len(points))], dim=1)  # fmt: skip
+        still = torch.zeros(len(points))
+        return points + torch.stack([still, still, 6 * torch.sin(points[:, 0] / 60 * math.pi)], dim=1)
 
     shape, spacing = (30, 30, 30), (2.0, 2.0, 2.0)
     fixed = Image(field(bent(centres(shape, spacing))).view(*shape).numpy(), spacing)
@@ -153,6 +153,17 @@ def test_splines_follow_what_no_affine_map_can():
         errors.append(float((found(points) - bent(points)).norm(dim=1).mean()))
     assert found.displacement is not None
     assert errors[1] < 0.6 * errors[0]
+
+
+def test_an_optimiser_that_walks_away_is_not_followed(monkeypatch):
+    image = volume_image(seen(PointMap.translation([0, 0, 0]), *GRID), 2.0)
+
+    def astray(pair, transform, *_):
+        transform.Translate([9.0, 0, 0]) if hasattr(transform, "Translate") else transform.SetOffset([9.0, 0, 0])
+
+    monkeypatch.setattr("napari_semiseg.registration.estimate._optimise", astray)
+    found = run(estimate(image, image, deformable=False, stopped=never))
+    assert torch.allclose(found(corners()), corners())
 
 
 @pytest.mark.parametrize("values", [np.zeros((12, 12, 12)), np.random.default_rng(0).normal(size=(2, 40, 40))])
@@ -333,11 +344,11 @@ def test_slices_of_one_volume(tmp_path):
 
 def test_points_are_transferred_to_the_nearest_slice_of_other_volumes():
     links = Correspondences(
-        [(6, 20, 20), (3, 40, 10)], [(5.0, 1.0, 1.0), (10.0, 0.5, 2.0)], {(0, 1): PointMap.translation([0, 1, 0])}
+        [(6, 20, 20), (3, 40, 10)], [(5.0, 1.0, 1.0), (10.0, 0.5, 2.0)], {(0, 1): PointMap.translation([3, 1, 0])}
     )
     ((volume, planes, pixels),) = links.reach(0, 3, torch.tensor([[4.0, 7.0]]))
-    # 17.5 mm is within plane 1; row 4.5 + 1 mm at .5 mm is pixel 10.5; column 7.5 mm at 2 mm is pixel 3.25.
-    assert (volume, planes.tolist(), pixels.tolist()) == (1, [1], [[10.5, 3.25]])
+    # 17.5 + 3 mm is within plane 2; row 4.5 + 1 mm at .5 mm is pixel 10.5; column 7.5 mm at 2 mm is pixel 3.25.
+    assert (volume, planes.tolist(), pixels.tolist()) == (1, [2], [[10.5, 3.25]])
     assert list(links.reach(1, 0, torch.zeros(1, 2))) == []
     outside = Correspondences(links.shapes, links.spacings, {(0, 1): PointMap.translation([90, 0, 0])})
     ((_, planes, _),) = outside.reach(0, 3, torch.tensor([[4.0, 7.0]]))

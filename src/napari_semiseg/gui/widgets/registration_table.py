@@ -26,7 +26,7 @@ def cells(pair: dict[str, Any]) -> list[str]:
     """Return the texts of one pair, as the event `Registered` tells them."""
     to, source = pair["to"], pair["source"]
     if pair["to_plane"] is not None:
-        to, source = f"{to}, slice {pair['to_plane']}", f"slice {pair['source_plane']}"
+        to, source = f"slice {pair['to_plane']}, {to}", f"slice {pair['source_plane']}"
     quality = pair["quality"]
     if quality is None:
         return [to, source, "–", "–", "failed"]
