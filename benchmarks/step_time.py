@@ -45,10 +45,11 @@ def measure(name: str, steps: int, device: torch.device, dtype: torch.dtype) -> 
     volume = TrainingVolume("phantom", phantom.image, phantom.spacing, labels)
     grid = WorkingGrid.of([volume], method.longest_side)
     working = to_working([volume], grid, IntensityRule.of([volume]))
-    maps = completed(method.targets(working, [volume], lambda: False)).maps
+    targets = completed(method.targets(working, [volume], lambda: False))
+    maps = targets.maps
     working = [replace(v, extras={key: each[i] for key, each in maps.items()}) for i, v in enumerate(working)]
     setup = setup_of(method, len(phantom.class_names) + 1, grid, small=is_small(device))
-    sampler = sampler_of(method, setup, working)
+    sampler = sampler_of(method, setup, working, correspondences=targets.correspondences)
     networks = method.networks(setup)
     networks.to(device, memory_format=MEMORY_ORDER[method.spatial_axes])
     optimisation = Optimisation(method, networks, dtype, warm=False)
