@@ -102,6 +102,11 @@ def test_the_main_job(make_panel, image, tmp_path):
 
     second = train_shortly(panel, hands)
     assert second.config["continues"] == first.number
+    corrected = desk.sheet.annotation.data[suggested].copy()
+    desk.sheet.annotation.undo()  # a step from before the training
+    np.testing.assert_array_equal(desk.sheet.annotation.data[suggested], accepted)
+    desk.sheet.annotation.redo()
+    np.testing.assert_array_equal(desk.sheet.annotation.data[suggested], corrected)
     by_name_again = {layer.name: layer for layer in panel.viewer.layers}
     assert by_name_again["Prediction"] is by_name["Prediction"], "layers are updated in place, not made anew"
     newer = second.prediction(volume)

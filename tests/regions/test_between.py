@@ -56,7 +56,7 @@ def test_what_is_said_between_stays(means):
 
 
 def test_unknown_means_are_named():
-    with pytest.raises(ValueError, match="'magic'.*distance, morphology, walker"):
+    with pytest.raises(ValueError, match=r"'magic'.*distance, morphology, walker"):
         fill_between(np.zeros((3, 4, 4)), np.zeros((3, 4, 4), np.uint8), SPACING, "magic")
 
 
@@ -68,7 +68,7 @@ def test_outlines_move_even_where_discs_hardly_overlap():
 
 
 def test_a_quarter_of_the_way_by_hand():
-    """A bar of 3 and one of 11 pixels about one centre: the longer grows by one pixel of four on each side per plane."""
+    """A bar of 3 and one of 11 pixels about one centre: one more pixel on each side per plane."""
     first, second = np.zeros((5, 15), np.uint8), np.zeros((5, 15), np.uint8)
     first[2, 6:9] = second[2, 2:13] = 1
     found = interpolate_morphological(between(first, second))

@@ -6,7 +6,7 @@ everywhere. Its array is never replaced while it lives: napari's undo history wo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 
 from napari_semiseg.gui.classes import BACKGROUND_COLOUR, BACKGROUND_ID, BACKGROUND_KEY
+from napari_semiseg.gui.paint_layer import PaintLayer
 
 if TYPE_CHECKING:
     from napari_semiseg.session import LabelClass
@@ -30,13 +31,14 @@ def class_colours(classes: Iterable[LabelClass], *, background: bool) -> DirectL
     return DirectLabelColormap(color_dict=colours)
 
 
-def make_layer(values: NDArray[np.uint8], classes: Iterable[LabelClass], **attributes: Any) -> Labels:
-    """Return a Labels layer ready to paint: 2D brush, contiguous fill, the first class selected.
+def make_layer(values: NDArray[np.uint8], classes: Iterable[LabelClass], **attributes: Any) -> PaintLayer:
+    """Return a layer ready to paint: 2D brush, contiguous fill, the first class selected.
 
     2D editing is the default because the undo history of large 3D strokes fills gigabytes.
     """
     classes = list(classes)
-    layer = Labels(values, opacity=0.6, **attributes)
+    layer = PaintLayer(values, opacity=0.6, **attributes)
+    layer.protect([entry.id for entry in classes if entry.locked])
     layer.colormap = class_colours(classes, background=True)
     layer.n_edit_dimensions = 2
     layer.contiguous = True
@@ -62,8 +64,18 @@ def class_keys(classes: Iterable[LabelClass], select: Callable[[int], Any]) -> d
 
 
 def set_plane(layer: Labels, plane: int, values: NDArray[np.uint8]) -> int:
-    """Write a plane as one undo step; return how many voxels changed."""
-    rows, columns = np.nonzero(layer.data[plane] != values)
-    if rows.size:
-        layer.data_setitem((np.full(rows.size, plane), rows, columns), values[rows, columns])
-    return int(rows.size)
+    """Write a plane as one undo step, locked classes excepted; return how many voxels changed."""
+    return set_planes(layer, {plane: values})
+
+
+def set_planes(layer: Labels, planes: Mapping[int, NDArray[np.uint8]]) -> int:
+    """Write planes as one undo step, locked classes excepted; return how many voxels changed."""
+    before = {plane: layer.data[plane].copy() for plane in planes}
+    found = []
+    for plane, values in planes.items():
+        rows, columns = np.nonzero(before[plane] != values)
+        found.append((np.full(rows.size, plane), rows, columns, values[rows, columns]))
+    if sum(len(part[0]) for part in found):
+        *indices, values = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        layer.data_setitem(tuple(indices), values)
+    return sum(int(np.count_nonzero(layer.data[plane] != values)) for plane, values in before.items())

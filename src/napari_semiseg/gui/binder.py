@@ -13,7 +13,7 @@ from napari_semiseg.gui.entries import Entry
 from napari_semiseg.gui.keeper import create
 from napari_semiseg.gui.places import short
 from napari_semiseg.gui.problems import told
-from napari_semiseg.session import Session, default_path
+from napari_semiseg.session import LabelClass, Session, default_path
 from napari_semiseg.session.copying import copy_session
 from napari_semiseg.session.glance import states_of
 from napari_semiseg.session.lock import HeldError
@@ -28,6 +28,7 @@ class Binder:
     def __init__(self, desk: Desk):
         self.desk = desk
         self._creation: Future[tuple[Session, list[str]]] | None = None
+        self._taken: list[LabelClass] = []
         desk.keeper.needs_session.connect(self.create)
 
     @property
@@ -41,8 +42,11 @@ class Binder:
             return
         place, classes, entries = self.desk.place, self.desk.classes.all(), list(self.desk.entries)
 
+        self._taken = classes
+
         def created(result: tuple[Session, list[str]]) -> None:
             self._creation = None
+            self.desk.classes.carry_over(result[0], self._taken)
             self._adopt(_numbered(entries, result))
             for entry in self.desk.entries:
                 if entry.id is None:
@@ -201,6 +205,8 @@ class Binder:
                     raise
                 self.desk.offer.emit(str(error), "Erase and remove", lambda: self.remove_class(class_id, erase=True))
                 return
+            if erase and self.desk.session is None:
+                self._erase(class_id)
             if erase and entry is not None:
                 # A fresh layer: the undo history of the old one could bring voxels of the removed class back.
                 self.desk.renew()
@@ -210,12 +216,22 @@ class Binder:
         else:
             self.desk.keeper.flush(lambda: remove(self))
 
+    def _erase(self, class_id: int) -> None:
+        """Erase a class where no session does it; the layer is renewed afterwards, and its undo history with it."""
+        painted = [entry.painted[0] for entry in self.desk.entries if entry.painted is not None]
+        if self.desk.sheet is not None:
+            painted.append(self.desk.sheet.annotation.data)
+        for values in painted:
+            values[values == class_id] = 0
+
     def at_last(self) -> Session:
         """Return the session for strokes that are left when the window closes."""
         assert self.desk.place is not None
         entries = list(self.desk.entries)
         if self._creation is not None:
-            return _numbered(entries, self._creation.result())
+            created = self._creation.result()
+            self.desk.classes.carry_over(created[0], self._taken)
+            return _numbered(entries, created)
         return _numbered(entries, create(self.desk.place, self.desk.classes.all(), entries))
 
 

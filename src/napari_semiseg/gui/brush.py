@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from napari_semiseg.errors import InputError
 from napari_semiseg.gui import annotation_layer
-from napari_semiseg.gui.accepting import KEY as ACCEPT_KEY
 from napari_semiseg.gui.classes import BACKGROUND_ID
 from napari_semiseg.gui.problems import told
-from napari_semiseg.gui.survey import HOLD_OUT_KEY, STEP_KEYS
+from napari_semiseg.gui.shortcuts import actions
 
 if TYPE_CHECKING:
     from napari_semiseg.gui.desk import Desk
@@ -38,30 +37,28 @@ class Brush:
             return
         layer = self.desk.sheet.annotation
         layer.selected_label = class_id
-        if str(layer.mode) not in PAINTING:
+        if str(layer.mode) not in PAINTING and not self.desk.superpixel_brush.active:
             layer.mode = "paint"
+
+    @told
+    def toggle_lock(self, class_id: int | None = None) -> None:
+        """Lock or unlock a class, by default the selected one: nothing overwrites or erases a locked class."""
+        entry = self.desk.classes.get(self.selected if class_id is None else class_id)
+        if entry is None:
+            raise InputError("Select the class to lock first; background strokes cannot be locked.")
+        self.desk.classes.update(entry.id, locked=not entry.locked)
+        self.desk.tell(f"{entry.name} is {'unlocked' if entry.locked else 'locked: nothing overwrites or erases it'}.")
 
     def take(self, sheet: Sheet) -> None:
         """Serve the annotation layer of a newly shown volume."""
         sheet.annotation.events.selected_label.connect(self._on_selected_label)
+        sheet.annotation.refused.connect(lambda text: self.desk.tell(text, "warning"))
         self._bind_keys(sheet)
         sheet.overlays.select_class(int(sheet.annotation.selected_label))
 
     def _bind_keys(self, sheet: Sheet) -> None:
         keys = annotation_layer.class_keys(self.desk.classes, self.select)
-        steps = {
-            f"{shift}{key}": partial(self.desk.survey.step, kind, direction)
-            for kind, key in STEP_KEYS.items()
-            for shift, direction in (("", 1), ("Shift-", -1))
-        }
-        others = {
-            "Shift-S": self.desk.marks.cycle,
-            HOLD_OUT_KEY: self.desk.survey.hold_out,
-            "Shift-R": self.desk.marks.review,
-            ACCEPT_KEY: self.desk.accepting.toggle,
-            "Y": lambda: self.desk.review.accept(overwrite=self.desk.accepting.overwrite),
-        }
-        annotation_layer.bind_keys(sheet.annotation, {**steps, **others, **keys})
+        annotation_layer.bind_keys(sheet.annotation, {**actions(self.desk), **keys})
 
     def _on_selected_label(self, event: Any = None) -> None:
         sheet = self.desk.sheet
@@ -85,6 +82,7 @@ class Brush:
             return
         layer = sheet.annotation
         layer.colormap = annotation_layer.class_colours(self.desk.classes, background=True)
+        layer.protect([entry.id for entry in self.desk.classes if entry.locked])
         self._bind_keys(sheet)
         sheet.relabel(self.desk.classes)
         sheet.overlays.recolour()

@@ -73,6 +73,11 @@ class ClassBook:
                 self._append_draft(class_id, name)
         self.changed.emit()
 
+    def carry_over(self, session: Session, taken: Sequence[LabelClass]) -> None:
+        """Give a session that was created with some classes what became of them meanwhile."""
+        if self._session is None and self._drafts != list(taken):
+            session.set_classes(self._drafts)
+
     def adopt(self, session: Session | None) -> None:
         """Show the classes of a session from now on."""
         if self._session is not None:
@@ -99,7 +104,7 @@ class ClassBook:
         return added
 
     def update(self, class_id: int, **changes: Any) -> None:
-        """Change ``name``, ``colour`` or ``key`` of a class.
+        """Change ``name``, ``colour``, ``key`` or ``locked`` of a class.
 
         Raises
         ------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from napari_semiseg.gui.background import Lane
 
 Plane = NDArray[np.uint8]
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -49,13 +51,27 @@ class BoundarySettings:
     of: str = "prediction"
 
 
-def superpixel_contours(plane: NDArray, settings: SuperpixelSettings) -> Plane:
-    """Return the outlines of the superpixels of a slice, 1 on an outline."""
+@dataclass(frozen=True)
+class Superpixels:
+    """The superpixels of a slice.
+
+    Attributes
+    ----------
+    numbers : ndarray of int32, shape (rows, columns)
+    outlines : ndarray of uint8, same shape
+        1 on an outline.
+    """
+
+    numbers: NDArray[np.int32]
+    outlines: Plane
+
+
+def superpixels_of(plane: NDArray, settings: SuperpixelSettings) -> Superpixels:
+    """Return the superpixels of a slice."""
     from napari_semiseg.regions.superpixels import contours, felzenszwalb_plane
 
-    return contours(
-        felzenszwalb_plane(plane, scale=settings.scale, sigma=settings.sigma, min_size=settings.min_size)
-    ).astype(np.uint8)
+    numbers = felzenszwalb_plane(plane, scale=settings.scale, sigma=settings.sigma, min_size=settings.min_size)
+    return Superpixels(numbers, contours(numbers))
 
 
 def boundary_plane(labels: Plane, class_id: int, settings: BoundarySettings) -> Plane:
@@ -65,7 +81,7 @@ def boundary_plane(labels: Plane, class_id: int, settings: BoundarySettings) -> 
     return np.asarray(boundary_regions(labels, class_id, radius=settings.radius)).astype(np.uint8)
 
 
-class PlaneComputer:
+class PlaneComputer(Generic[R]):
     """Computes one plane at a time and remembers the latest results.
 
     Parameters
@@ -73,7 +89,7 @@ class PlaneComputer:
     lane : Lane
         Where it is computed.
     deliver : callable
-        Gets (plane, values) on the UI thread, if nothing newer was asked for meanwhile.
+        Gets (plane, result) on the UI thread, if nothing newer was asked for meanwhile.
     busy : callable
         Gets True when a computation begins and False when the wanted one has arrived.
     cached : int
@@ -83,7 +99,7 @@ class PlaneComputer:
     def __init__(
         self,
         lane: Lane,
-        deliver: Callable[[int, Plane], None],
+        deliver: Callable[[int, R], None],
         busy: Callable[[bool], None] = lambda _: None,
         *,
         cached: int = 32,
@@ -92,12 +108,12 @@ class PlaneComputer:
         self._deliver = deliver
         self._busy = busy
         self._cached = cached
-        self._results: OrderedDict[Hashable, Plane] = OrderedDict()
+        self._results: OrderedDict[Hashable, R] = OrderedDict()
         self._generation = 0
         self.computed = 0
         """How many planes were really computed."""
 
-    def want(self, plane: int, key: Hashable, work: Callable[[], Plane]) -> None:
+    def want(self, plane: int, key: Hashable, work: Callable[[], R]) -> None:
         """Deliver the plane from the cache or have it computed.
 
         Parameters
@@ -116,10 +132,10 @@ class PlaneComputer:
             self._deliver(plane, self._results[key])
             return
 
-        def unless_late() -> Plane | None:
+        def unless_late() -> R | None:
             return work() if generation == self._generation else None
 
-        def arrived(values: Plane | None) -> None:
+        def arrived(values: R | None) -> None:
             if values is None:
                 return
             self.computed += 1

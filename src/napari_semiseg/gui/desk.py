@@ -19,6 +19,7 @@ from napari_semiseg.gui.access import Access
 from napari_semiseg.gui.background import Lane
 from napari_semiseg.gui.binder import Binder, let_go
 from napari_semiseg.gui.brush import Brush
+from napari_semiseg.gui.brush_settings import BrushSettings
 from napari_semiseg.gui.choices import read_asking
 from napari_semiseg.gui.classes import ClassBook
 from napari_semiseg.gui.entries import Entry
@@ -29,6 +30,7 @@ from napari_semiseg.gui.loading import Loaded, load
 from napari_semiseg.gui.marks import Marks
 from napari_semiseg.gui.metadata import KEY, image_attributes
 from napari_semiseg.gui.problems import explain, told
+from napari_semiseg.gui.proposals import Proposals
 from napari_semiseg.gui.reader import is_session
 from napari_semiseg.gui.regions import Regions
 from napari_semiseg.gui.review import Review
@@ -37,6 +39,7 @@ from napari_semiseg.gui.sheet import Sheet
 from napari_semiseg.gui.shelf import Shelf
 from napari_semiseg.gui.sizes import Sizes
 from napari_semiseg.gui.slices import annotated
+from napari_semiseg.gui.superpixel_brush import SuperpixelBrush
 from napari_semiseg.gui.survey import Survey
 from napari_semiseg.gui.training import Training
 from napari_semiseg.session import Session, StoredPrediction, default_path
@@ -69,6 +72,8 @@ class Desk:
     class_selected(class id), overlay_toggled(key), prediction_changed()
     place_wanted()
         The user wants to choose another place for the session.
+    keys_wanted()
+        The list of keys is to be shown.
     """
 
     message = Signal(str, str)
@@ -82,6 +87,7 @@ class Desk:
     overlay_toggled = Signal(str)
     prediction_changed = Signal()
     place_wanted = Signal()
+    keys_wanted = Signal()
 
     def __init__(self, viewer: ViewerModel):
         self.viewer = viewer
@@ -101,10 +107,13 @@ class Desk:
         self.marks = Marks(self)
         self.runs = Runs(self)
         self.brush = Brush(self)
+        self.brush_settings = BrushSettings(self)
+        self.proposals = Proposals(self)
         self.review = Review(self)
         self.survey = Survey(self)
         self.accepting = Accepting(self)
         self.regions = Regions(self)
+        self.superpixel_brush = SuperpixelBrush(self)
         self.exporter = Exporter(self)
         self.shelf = Shelf(self)
         self.access = Access(self)
@@ -243,7 +252,8 @@ class Desk:
         assert sheet is not None
         if self.session is not None:
             sheet.belongs_to(self.session.path)
-        self.brush.take(sheet)
+        for tool in (self.brush, self.brush_settings, self.superpixel_brush):
+            tool.take(sheet)
         sheet.annotation.events.paint.connect(self._on_paint)
         sheet.overlays.damaged.connect(self._on_damage)
         self.keeper.watch(entry, sheet.annotation.data)

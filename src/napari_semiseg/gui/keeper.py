@@ -42,7 +42,7 @@ def create(place: Path, classes: list[LabelClass], entries: list[Entry]) -> tupl
     session = Session.create(place, classes={entry.id: entry.name for entry in classes})
     try:
         for entry in classes:
-            session.update_class(entry.id, colour=entry.colour, key=entry.key)
+            session.update_class(entry.id, colour=entry.colour, key=entry.key, locked=entry.locked)
         ids = [entry.add_to(session).id for entry in entries]
         session.hold()
         return session, ids

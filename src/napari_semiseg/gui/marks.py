@@ -47,7 +47,7 @@ class Marks:
             raise InputError(self.desk.access.why_not)
         sheet = self.desk.sheet
         sheet.automatic.discard(plane)
-        self._put(plane, state)
+        self.put(plane, state)
         if sheet.remembered(plane) is not None:
             sheet.remember(plane)
         self.desk.slices_changed.emit()
@@ -67,7 +67,8 @@ class Marks:
         self.set(self.desk.sheet.plane, SliceState.REVIEWED)
         self.desk.tell(f"Slice {self.desk.sheet.plane} is now reviewed: what is not painted on it is background.")
 
-    def _put(self, plane: int, state: SliceState) -> None:
+    def put(self, plane: int, state: SliceState) -> None:
+        """Change the state of a slice without telling the panel yet."""
         assert self.desk.sheet is not None
         self.desk.sheet.states[plane] = state
         self.desk.keeper.set_state(plane, state)
@@ -83,7 +84,7 @@ class Marks:
             after = sheet.remembered(plane) or after
             if after is not before:
                 changed = True
-                self._put(plane, after)
+                self.put(plane, after)
                 (sheet.automatic.add if before in SILENT else sheet.automatic.discard)(plane)
         if changed:
             self.desk.slices_changed.emit()

@@ -52,4 +52,7 @@ KINDS = (
     OverlayKind("superpixels", "Superpixels", "Patches of like intensity; size in the Label tab", "regions"),
 )
 
-BY_KEY = {kind.key: kind for kind in KINDS}
+PROPOSAL = OverlayKind("proposal", "Preview", "What a tool would paint; grey: what it would erase", "labels")
+"""Shown and hidden by the tools themselves, so it is none of those that are switched on in the Review tab."""
+
+BY_KEY = {kind.key: kind for kind in (*KINDS, PROPOSAL)}

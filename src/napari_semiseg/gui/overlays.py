@@ -13,7 +13,7 @@ from psygnal import Signal
 
 from napari_semiseg.gui.annotation_layer import class_colours
 from napari_semiseg.gui.metadata import KEY
-from napari_semiseg.gui.overlay_kinds import BY_KEY, KINDS, OverlayKind
+from napari_semiseg.gui.overlay_kinds import BY_KEY, PROPOSAL, OverlayKind
 from napari_semiseg.gui.planes import PlaneStack
 from napari_semiseg.regions.comparison import GONE
 
@@ -64,7 +64,9 @@ class Overlays:
         self._below = below
         self._placement = dict(placement)
         self._classes = classes
-        self.stacks = {kind.key: PlaneStack(shape, divisor=255 if kind.drawn_as == "map" else None) for kind in KINDS}
+        self.stacks = {
+            kind.key: PlaneStack(shape, divisor=255 if kind.drawn_as == "map" else None) for kind in BY_KEY.values()
+        }
         for stack in self.stacks.values():
             stack.on_damage = self.damaged.emit
         self.made: dict[str, Layer] = {}
@@ -135,6 +137,12 @@ class Overlays:
         self.stacks[key].rest_on(base)
         self.refresh(key)
 
+    def put_all(self, key: str, planes: Mapping[int, NDArray[np.uint8]]) -> None:
+        """Show these planes, and no others."""
+        self.stacks[key].drop()
+        self.stacks[key].put(planes)
+        self.refresh(key)
+
     def clear(self, key: str) -> None:
         """Show nothing in an overlay of computed regions."""
         self.stacks[key].drop()
@@ -151,7 +159,7 @@ class Overlays:
         """Take over changed class colours."""
         for key, layer in self.made.items():
             if BY_KEY[key].drawn_as == "labels":
-                layer.colormap = class_colours(self._classes(), background=False)
+                layer.colormap = class_colours(self._classes(), background=key == PROPOSAL.key)
             elif key == "boundary":
                 layer.colormap = self._boundary_colours()
             elif key == "difference":
@@ -222,7 +230,7 @@ class Overlays:
             layer = Labels(stack, name=kind.title, opacity=0.4, metadata=metadata, **self._placement)
             layer.editable = False
             if kind.drawn_as == "labels":
-                layer.colormap = class_colours(self._classes(), background=False)
+                layer.colormap = class_colours(self._classes(), background=kind is PROPOSAL)
             elif kind.key == "boundary":
                 layer.colormap = self._boundary_colours()
             elif kind.key == "difference":
@@ -242,7 +250,8 @@ class Overlays:
 
     def _place(self, kind: OverlayKind) -> int:
         """Return where a layer goes: under the annotation, maps under the prediction, regions over it."""
-        order = ["entropy", "disagreement", "probabilities", "labels", "difference", "boundary", "superpixels"]
+        order = ["entropy", "disagreement", "probabilities", "labels", "difference"]
+        order += ["boundary", "superpixels", "proposal"]
         above = [self.made[key] for key in order[order.index(kind.key) + 1 :] if key in self.made]
         places = [self._layers.index(layer) for layer in [*above, self._below] if layer in self._layers]
         return min(places, default=len(self._layers))

@@ -20,6 +20,7 @@ from napari_semiseg.gui.letters import Letters
 from napari_semiseg.gui.widgets.export_tab import ExportTab
 from napari_semiseg.gui.widgets.header import Header
 from napari_semiseg.gui.widgets.hint_line import HintLine
+from napari_semiseg.gui.widgets.key_sheet import KeySheet
 from napari_semiseg.gui.widgets.label_tab import LabelTab
 from napari_semiseg.gui.widgets.message_line import MessageLine
 from napari_semiseg.gui.widgets.pieces import MARGIN, column, scrolling
@@ -80,6 +81,7 @@ class Panel(QWidget):
         self._paint(theme_name)
         self.desk.message.connect(self.messages.show_message)
         self.desk.offer.connect(self.messages.show_offer)
+        self.desk.keys_wanted.connect(self.show_keys)
         napari_viewer.events.theme.connect(self._on_theme)
         # napari destroys a dock that is closed by its cross, without a close event for what is inside.
         self.destroyed.connect(partial(finish, self.desk, self.letters, self.activity, self.strip_dock))
@@ -128,6 +130,12 @@ class Panel(QWidget):
             self._window.removeEventFilter(self)
             self._window = None
         finish(self.desk, self.letters, self.activity, self.strip_dock)
+
+    def show_keys(self) -> KeySheet:
+        """Show the list of keys beside the work."""
+        sheet = KeySheet(self.desk, self)
+        sheet.show()
+        return sheet
 
     def _not_closing(self) -> None:
         self._closing = False

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.layers import Image, Labels, Layer
+from napari.layers import Image, Layer
 from numpy.typing import NDArray
 
 from napari_semiseg.gui.annotation_layer import make_layer
 from napari_semiseg.gui.metadata import KEY, image_attributes
 from napari_semiseg.gui.overlays import Overlays
+from napari_semiseg.gui.paint_layer import PaintLayer
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -93,9 +94,10 @@ class Sheet:
             "classes": {str(k): v for k, v in classes.names().items()},
         }
         placed = transforms(image)
-        self.annotation: Labels = make_layer(
+        self.annotation: PaintLayer = make_layer(
             values, classes, name=f"{image.name} annotation", metadata={KEY: description}, **placed
         )
+        self.annotation.image = image.data
         viewer.layers.append(self.annotation)
         self.overlays = Overlays(viewer.layers, self.annotation, values.shape, placed, classes.all)
         viewer.layers.selection.active = self.annotation

@@ -1,6 +1,6 @@
 """Morphological contour interpolation: one outline turns into the other by growing and shrinking.
 
-After Albu, Beugeling & Laurendeau 2008 (doi:10.1109/TBME.2008.921158), which ITK-SNAP and 3D Slicer use too: overlapping
+After Albu, Beugeling & Laurendeau 2008 (doi:10.1109/TBME.2008.921158), as ITK-SNAP and 3D Slicer use too: overlapping
 components are laid over each other by their centres; from what they share, each is reached by dilations within it; at a
 share t of the way the part of the first that is reached in (1 − t) of its dilations is united with the part of the
 second that is reached in t of its own.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,30 @@ def swap_unsaid(array: np.ndarray) -> np.ndarray:
     table = np.arange(256, dtype=np.uint8)
     table[0], table[UNSAID] = UNSAID, 0
     return table[array]
+
+
+def resolve(said: np.ndarray, states: Sequence[SliceState]) -> np.ndarray:
+    """Return what painted planes say by their states.
+
+    Parameters
+    ----------
+    said : ndarray of uint8, shape (planes, rows, columns)
+        Class ids as painted; 255 not painted, 0 a background stroke.
+    states : sequence of SliceState
+        One per plane.
+
+    Returns
+    -------
+    ndarray of uint8, same shape
+        A copy: 0 background, 255 not said.
+    """
+    result = said.copy()
+    for plane, state in zip(result, states, strict=True):
+        if state in SILENT:
+            plane[:] = UNSAID
+        elif state in (SliceState.COMPLETE, SliceState.REVIEWED):
+            plane[plane == UNSAID] = 0
+    return result
 
 
 class Annotation:
@@ -298,15 +322,8 @@ class Annotation:
         ndarray of uint8, shape (planes, rows, columns)
             Class ids; 0 background, 255 not said.
         """
-        chosen = range(*planes.indices(len(self.said))) if isinstance(planes, slice) else [planes]
-        result = self.said[list(chosen)]
-        for index, plane in enumerate(chosen):
-            state = self.states[plane]
-            if state in SILENT:
-                result[index] = UNSAID
-            elif state in (SliceState.COMPLETE, SliceState.REVIEWED):
-                result[index][result[index] == UNSAID] = 0
-        return result
+        chosen = list(range(*planes.indices(len(self.said)))) if isinstance(planes, slice) else [planes]
+        return resolve(self.said[chosen], [self.states[plane] for plane in chosen])
 
     def annotated_planes(self) -> list[int]:
         """Return the planes that say something."""

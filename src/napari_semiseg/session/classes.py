@@ -42,7 +42,7 @@ def new_class(
     return _validated(values)
 
 
-def changed_classes(classes: Sequence[LabelClass], class_id: int, **changes: str | None) -> list[LabelClass]:
+def changed_classes(classes: Sequence[LabelClass], class_id: int, **changes: str | bool | None) -> list[LabelClass]:
     """Return a table with one class changed; a key that another class has moves over.
 
     Raises
@@ -53,7 +53,7 @@ def changed_classes(classes: Sequence[LabelClass], class_id: int, **changes: str
     index = index_of(classes, class_id)
     given = {field: value for field, value in changes.items() if value is not None}
     if "name" in given:
-        given["name"] = _checked_name(classes, given["name"], class_id)
+        given["name"] = _checked_name(classes, str(given["name"]), class_id)
     changed = _validated({**classes[index].model_dump(), **given})
     table = [c.model_copy(update={"key": ""}) if changed.key and c.key == changed.key else c for c in classes]
     table[index] = changed

@@ -50,6 +50,8 @@ class LabelClass(BaseModel):
         ``#rrggbb``.
     key : str
         Shortcut key, may be empty.
+    locked : bool
+        No tool overwrites or erases what is painted of it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -58,6 +60,7 @@ class LabelClass(BaseModel):
     name: str = Field(min_length=1, max_length=200)
     colour: str = Field(pattern=r"^#[0-9a-fA-F]{6}$")
     key: str = Field("", max_length=1)
+    locked: bool = False
 
     @property
     def rgb(self) -> tuple[int, int, int]:

@@ -364,17 +364,36 @@ class Session(SessionFolder):
         self.classes_changed.emit()
         return added
 
+    def set_classes(self, classes: Sequence[LabelClass]) -> None:
+        """Replace the table of classes of a session that has no round yet.
+
+        Raises
+        ------
+        InputError
+            If there is a round, whose model would mean other classes.
+        """
+        if self.rounds():
+            raise InputError("The session has trained rounds; change its classes one by one.")
+        self._commit(classes=list(classes))
+        self.classes_changed.emit()
+
     def update_class(
-        self, class_id: int, *, name: str | None = None, colour: str | None = None, key: str | None = None
+        self,
+        class_id: int,
+        *,
+        name: str | None = None,
+        colour: str | None = None,
+        key: str | None = None,
+        locked: bool | None = None,
     ) -> LabelClass:
-        """Rename or recolour a class, or give it another key; a key that another class has moves over.
+        """Rename, recolour or lock a class, or give it another key; a key that another class has moves over.
 
         Raises
         ------
         InputError
             If there is no such class, the name is taken, or a value cannot be used.
         """
-        table = changed_classes(self.classes, class_id, name=name, colour=colour, key=key)
+        table = changed_classes(self.classes, class_id, name=name, colour=colour, key=key, locked=locked)
         self._commit(classes=table)
         self.classes_changed.emit()
         return table[index_of(table, class_id)]

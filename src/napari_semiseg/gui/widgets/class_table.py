@@ -21,7 +21,7 @@ from napari_semiseg.gui.desk import Desk
 from napari_semiseg.gui.problems import told
 from napari_semiseg.gui.widgets.pieces import allow, button, column, row
 
-COLOUR, NAME, KEY = range(3)
+COLOUR, NAME, KEY, LOCK = range(4)
 ROW_HEIGHT = 24
 ROWS_SHOWN = 5
 
@@ -33,24 +33,26 @@ class ClassTable(QWidget):
         super().__init__(parent)
         self.desk = desk
         self._filling = False
-        self.table = QTableWidget(0, 3)
-        self.table.setHorizontalHeaderLabels(["", "Class", "Key"])
+        self.table = QTableWidget(0, 4)
+        self.table.setHorizontalHeaderLabels(["", "Class", "Key", "Lock"])
         side, top = self.table.verticalHeader(), self.table.horizontalHeader()
         assert side is not None
         assert top is not None
         side.setVisible(False)
         side.setDefaultSectionSize(ROW_HEIGHT)
         side.setMinimumSectionSize(ROW_HEIGHT)
-        for place, mode in ((COLOUR, "Fixed"), (NAME, "Stretch"), (KEY, "Fixed")):
+        for place, mode in ((COLOUR, "Fixed"), (NAME, "Stretch"), (KEY, "Fixed"), (LOCK, "Fixed")):
             top.setSectionResizeMode(place, QHeaderView.ResizeMode[mode])
         self._top = top
         self.table.setColumnWidth(COLOUR, 28)
-        self.table.setColumnWidth(KEY, 44)
+        self.table.setColumnWidth(KEY, 40)
+        self.table.setColumnWidth(LOCK, 44)
         self.table.setShowGrid(False)
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.table.setToolTip(
-            "Click a class to paint with it. Double-click its name or key to change it, its colour to choose another."
+            "Click a class to paint with it. Double-click its name or key to change it, its colour to choose another. "
+            "A tick under Lock (Shift-L) keeps every tool from overwriting or erasing the class; default: not locked."
         )
         self.add = button("Add class", "Add a class with a free colour and key", self._on_add)
         self.remove = button(
@@ -71,10 +73,8 @@ class ClassTable(QWidget):
         classes = self.desk.classes.all()
         self.table.setRowCount(len(classes) + 1)
         for index, entry in enumerate(classes):
-            self._fill_row(index, entry.id, entry.name, entry.colour, entry.key, editable=True)
-        self._fill_row(
-            len(classes), BACKGROUND_ID, "Background stroke", BACKGROUND_COLOUR, BACKGROUND_KEY, editable=False
-        )
+            self._fill_row(index, entry.id, entry.name, entry.colour, entry.key, locked=entry.locked)
+        self._fill_row(len(classes), BACKGROUND_ID, "Background stroke", BACKGROUND_COLOUR, BACKGROUND_KEY, locked=None)
         shown = min(len(classes) + 1, ROWS_SHOWN)
         self.table.setFixedHeight(self._top.sizeHint().height() + shown * ROW_HEIGHT + 4)
         self._filling = False
@@ -86,19 +86,26 @@ class ClassTable(QWidget):
         assert item is not None
         return int(item.data(Qt.ItemDataRole.UserRole))
 
-    def _fill_row(self, index: int, class_id: int, name: str, colour: str, key: str, *, editable: bool) -> None:
+    def _fill_row(self, index: int, class_id: int, name: str, colour: str, key: str, *, locked: bool | None) -> None:
         swatch = QTableWidgetItem(theme.swatch(colour), "")
         swatch.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable)
         items = (swatch, QTableWidgetItem(name), QTableWidgetItem(key))
         items[KEY].setTextAlignment(Qt.AlignmentFlag.AlignCenter)
         for place, item in enumerate(items):
             item.setData(Qt.ItemDataRole.UserRole, class_id)
-            if not editable:
+            if locked is None:
                 item.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable)
                 item.setToolTip(
                     "Says where there is nothing: needed on scribbled slices, where unpainted is not background"
                 )
             self.table.setItem(index, place, item)
+        lock = QTableWidgetItem()
+        lock.setData(Qt.ItemDataRole.UserRole, class_id)
+        lock.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable)
+        if locked is not None:
+            lock.setFlags(lock.flags() | Qt.ItemFlag.ItemIsUserCheckable)
+            lock.setCheckState(Qt.CheckState.Checked if locked else Qt.CheckState.Unchecked)
+        self.table.setItem(index, LOCK, lock)
 
     def _select_row(self, class_id: int) -> None:
         rows = [i for i in range(self.table.rowCount()) if self.class_id(i) == class_id]
@@ -131,6 +138,8 @@ class ClassTable(QWidget):
                 if len(key) > 1 or (key and not key.isalnum()):
                     raise InputError(f"{item.text()!r} is no key; give one letter or digit.")
                 self.desk.classes.update(class_id, key=key)
+            elif item.column() == LOCK:
+                self.desk.brush.toggle_lock(class_id)
         finally:
             self.fill()
 
