@@ -41,6 +41,7 @@ class RegistrationTable(QWidget):
         self.training = training
         self.table = QTableWidget(0, len(HEADERS))
         self.table.setHorizontalHeaderLabels(list(HEADERS))
+        self.table.setToolTip("One row per registered pair; the titles say what their quality means.")
         side, top = self.table.verticalHeader(), self.table.horizontalHeader()
         assert side is not None
         assert top is not None

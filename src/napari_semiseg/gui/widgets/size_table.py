@@ -27,6 +27,7 @@ class SizeTable(QWidget):
         self.desk = desk
         self.table = QTableWidget(0, len(COLUMNS))
         self.table.setHorizontalHeaderLabels(list(COLUMNS))
+        self.table.setToolTip("One row per class; the titles say what is measured, and in which unit.")
         for index, tip in enumerate(COLUMNS.values()):
             item = self.table.horizontalHeaderItem(index)
             if item is not None:

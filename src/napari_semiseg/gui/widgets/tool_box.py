@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from qtpy.QtWidgets import QCheckBox, QComboBox, QHBoxLayout, QPushButton, QSizePolicy, QWidget
+from qtpy.QtWidgets import (
+    QAbstractSpinBox,
+    QCheckBox,
+    QComboBox,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QWidget,
+)
 
 from napari_semiseg.gui.desk import Desk
 from napari_semiseg.gui.marks import NO_VOLUME
@@ -39,11 +48,11 @@ class ToolBox(QWidget):
         settings = self.desk.brush_settings
         self.diameter = number(
             5,
-            0.01,
+            0.1,
             1000,
             "Diameter of the brush, rounded to whole pixels; the keys [ and ] change it by a pixel",
             step=1,
-            decimals=2,
+            decimals=1,
             unit="mm",
         )
         self.diameter.setToolTip(self.diameter.toolTip().replace("Default: 5 mm", "Default: a thirtieth of the slice"))
@@ -55,7 +64,7 @@ class ToolBox(QWidget):
             "with Shift they are erased. Key Shift-P. Default: off."
         )
         self.superpixels.clicked.connect(self.desk.superpixel_brush.set)
-        self.masked = QCheckBox("Only")
+        self.masked = QCheckBox("Only from")
         self.masked.setToolTip(
             "Brush, polygon, fill and superpixels paint only voxels of this range of intensities; erasing is free. "
             "Key Shift-M. Default: off."
@@ -65,13 +74,17 @@ class ToolBox(QWidget):
         self.high = number(0, -_FAR, _FAR, "Highest intensity that is painted", step=10, decimals=1)
         for box in (self.low, self.high):
             box.setToolTip(box.toolTip().replace("Default: 0.", "Default: the range that the image shows."))
-            box.setMinimumWidth(60)
-            box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+            # Without their arrows there is room for a number of Hounsfield units.
+            box.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)
+            box.setMinimumWidth(90)
+            box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
             box.valueChanged.connect(self._on_range)
+        to = QLabel("to")
+        to.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Preferred)
         self.keys = button("Keys", "List all keys. Key F1.", self.desk.keys_wanted.emit)
         return [
             row(heading("Brush"), self.diameter, self.superpixels, self.keys),
-            row(self.masked, self.low, self.high),
+            row(self.masked, self.low, to, self.high),
         ]
 
     def _proposals(self) -> list[QWidget | QHBoxLayout]:
