@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from napari_semiseg.regions import morphing
 from napari_semiseg.regions.between import MEANS, fill_between
 from napari_semiseg.regions.morphing import interpolate_morphological
 
@@ -85,6 +86,35 @@ def test_one_that_becomes_two():
     assert (found[3][double == 1] == 1).mean() > 0.9
 
 
+def bar(*spans) -> np.ndarray:
+    plane = np.zeros((5, 40), np.uint8)
+    for class_id, first, last in spans:
+        plane[2, first : last + 1] = class_id
+    return plane
+
+
+def test_one_that_becomes_two_is_divided_between_them():
+    """Each half shrinks to its own part; undivided, the whole would move to both."""
+    found = interpolate_morphological(between(bar((1, 10, 29)), bar((1, 10, 14), (1, 25, 29))))
+    assert found[3].sum() <= 12
+
+
+def test_where_outlines_overlap_the_deeper_class_wins():
+    planes = np.random.default_rng(0).choice(np.array([0, 1, 2], np.uint8), (2, 12, 12))
+    found = interpolate_morphological(between(*planes, planes=3))[1]
+    depths = []
+    for class_id in (1, 2):
+        outer, holes = morphing._outlines(planes[0] == class_id, planes[1] == class_id)
+        depth = morphing._depth(outer, 0.5, found.shape)
+        depth[morphing._depth(holes, 0.5, found.shape) >= 0] = -1
+        depths.append(depth)
+    first, second = depths
+    assert ((first > second) & (second >= 0)).any(), "nothing overlaps in this example"
+    assert (found[(first > second) & (first >= 0)] == 1).all()
+    assert (found[(second > first) & (second >= 0)] == 2).all()
+    assert (found[(first < 0) & (second < 0)] == 0).all()
+
+
 @pytest.mark.parametrize("reverse", [False, True])
 def test_a_structure_that_one_plane_lacks_ends_halfway(reverse):
     planes = [disc(10).astype(np.uint8), np.zeros((64, 64), np.uint8)]
@@ -92,6 +122,9 @@ def test_a_structure_that_one_plane_lacks_ends_halfway(reverse):
     present = found.any(axis=(1, 2))[:: -1 if reverse else 1].tolist()
     assert present[:3] == [True] * 3
     assert present[4:] == [False] * 3
+    areas = found.sum(axis=(1, 2))[:: -1 if reverse else 1]
+    assert areas[1] == pytest.approx(areas[0] * (4 / 6) ** 2, rel=0.15), "it shrinks at a steady pace"
+    assert areas[2] == pytest.approx(areas[0] * (2 / 6) ** 2, rel=0.3)
 
 
 def test_a_component_without_partner_ends_beside_one_with():

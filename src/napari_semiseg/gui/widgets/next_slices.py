@@ -69,7 +69,7 @@ class NextSlices(QWidget):
             made.setVisible(spaced is not None or index == 0)
             made.setText("–" if spaced is None else str(spaced.plane))
             made.setProperty("plane", None if spaced is None else spaced.plane)
-            made.setProperty("purpose", "" if spaced is None else spaced.reason)
+            made.setProperty("purpose", "Show this slice" if spaced is None else spaced.reason)
             allow(made, None if spaced is not None else "Annotate a slice first, so that there is a gap to halve.")
 
     def _on_item(self, item: QListWidgetItem) -> None:

@@ -55,7 +55,7 @@ class ToolBox(QWidget):
             decimals=1,
             unit="mm",
         )
-        self.diameter.setToolTip(self.diameter.toolTip().replace("Default: 5 mm", "Default: a thirtieth of the slice"))
+        self.diameter.setToolTip(self.diameter.toolTip().replace("Default: 5 mm", "Default: 1/32 of the slice, in mm"))
         self.diameter.valueChanged.connect(settings.set_millimetres)
         self.superpixels = QPushButton("Superpixels")
         self.superpixels.setCheckable(True)
@@ -70,10 +70,19 @@ class ToolBox(QWidget):
             "Key Shift-M. Default: off."
         )
         self.masked.clicked.connect(settings.set_masked)
-        self.low = number(0, -_FAR, _FAR, "Lowest intensity that is painted", step=10, decimals=1)
-        self.high = number(0, -_FAR, _FAR, "Highest intensity that is painted", step=10, decimals=1)
+        self.low = number(
+            0, -_FAR, _FAR, "Lowest intensity that is painted, in the unit of the image (HU on CT)", step=10, decimals=1
+        )
+        self.high = number(
+            0,
+            -_FAR,
+            _FAR,
+            "Highest intensity that is painted, in the unit of the image (HU on CT)",
+            step=10,
+            decimals=1,
+        )
         for box in (self.low, self.high):
-            box.setToolTip(box.toolTip().replace("Default: 0.", "Default: the range that the image shows."))
+            box.setToolTip(box.toolTip().replace("Default: 0.", "Default: as the image is shown."))
             # Without their arrows there is room for a number of Hounsfield units.
             box.setButtonSymbols(QAbstractSpinBox.ButtonSymbols.NoButtons)
             box.setMinimumWidth(90)
