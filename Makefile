@@ -41,7 +41,7 @@ test: lint test-headless
 test-headless: $(CORE)/.ready
 	$(CORE)/bin/python -c 'import importlib.util, sys; found = [n for n in ("napari", "qtpy", "PyQt6", "magicgui", "superqt") if importlib.util.find_spec(n)]; sys.exit(f"not headless: {found}" if found else 0)'
 	$(CORE)/bin/python -m pip install -q --disable-pip-version-check --no-deps --force-reinstall .
-	$(CORE)/bin/python -m pytest -q -m "not gui and not slow" tests/cli tests/engine tests/methods
+	$(CORE)/bin/python -m pytest -q -m "not gui and not slow" tests/cli tests/engine
 
 $(CORE)/.ready: pyproject.toml constraints.txt
 	@echo "Setting up $(CORE) (the engine without napari and Qt) ..."

@@ -8,7 +8,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from monai.inferers import sliding_window_inference
 
 from napari_semiseg.engine.windows import Slab, count_windows, slide, window_starts
 from napari_semiseg.networks import build
@@ -90,6 +89,7 @@ def test_a_window_over_the_whole_volume_is_a_full_forward():
 
 @pytest.mark.parametrize("overlap", [0.0, 0.5])
 def test_monai_computes_the_same(overlap):
+    sliding_window_inference = pytest.importorskip("monai.inferers").sliding_window_inference
     torch.manual_seed(0)
     network = torch.nn.Sequential(torch.nn.Conv3d(1, 3, 3, padding=1), torch.nn.Softmax(dim=1)).eval()
     image = torch.rand(16, 24, 32)
