@@ -33,15 +33,21 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 demo: setup
 	tools/with-display $(BIN)/python -m napari_semiseg.gui.demo --out demo
 
+# What only computes runs two files at a time, one thread each; what watches processes and clocks runs alone.
+COMPUTING := tests/data tests/docs tests/engine tests/io tests/losses tests/methods tests/networks tests/regions \
+	tests/registration
+
 test: lint test-headless
-	$(BIN)/python -m pytest -q -m "not gui"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal $(COMPUTING)
+	$(BIN)/python -m pytest -q -m "not gui" tests/session tests/gui
 	tools/with-display $(BIN)/python tools/gui_tests.py
 
 # The core install alone: no napari, no Qt, and the package as a wheel instead of the source folder.
 test-headless: $(CORE)/.ready
 	$(CORE)/bin/python -c 'import importlib.util, sys; found = [n for n in ("napari", "qtpy", "PyQt6", "magicgui", "superqt") if importlib.util.find_spec(n)]; sys.exit(f"not headless: {found}" if found else 0)'
 	$(CORE)/bin/python -m pip install -q --disable-pip-version-check --no-deps --force-reinstall .
-	$(CORE)/bin/python -m pytest -q -m "not gui and not slow" tests/cli tests/engine
+	$(CORE)/bin/python -m pytest -q -m "not slow" tests/engine
+	$(CORE)/bin/python -m pytest -q tests/cli
 
 $(CORE)/.ready: pyproject.toml constraints.txt
 	@echo "Setting up $(CORE) (the engine without napari and Qt) ..."
@@ -50,7 +56,8 @@ $(CORE)/.ready: pyproject.toml constraints.txt
 	@touch $@
 
 test-fast: lint
-	$(BIN)/python -m pytest -q -m "not gui and not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow" $(COMPUTING)
+	$(BIN)/python -m pytest -q -m "not gui and not slow" tests/session tests/gui
 
 lint: setup
 	$(BIN)/ruff check src tests benchmarks docs tools

@@ -264,7 +264,7 @@ def test_overfits_four_labelled_slices(name):
     """Dice above .95 on the slices that it was trained on (1.6 d)."""
     volume = shapes(planes=6, labelled=(0, 2, 3, 5))
     keeper = MemoryKeeper()
-    plan = plan_of(name, 150, threads=2)
+    plan = plan_of(name, 150, threads=1)
     if tiny(name).spatial_axes == 3:
         # Narrow V-Nets take longer, and patches as wide as the planes show what is bright and what is not.
         faster = {**plan.settings, "crop": 64, "width": 4, "learning_rate": 5e-3}
