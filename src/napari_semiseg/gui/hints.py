@@ -28,6 +28,7 @@ TEXTS = {
     "label": "Select a class and paint it fully on one slice: what you leave unpainted there is background.",
     "spread": "Paint more slices, spread over the volume: five are a good start. Training works from one slice on.",
     "train": "Press Train: a model learns from your slices in the background, and you can go on painting.",
+    "prepare": "The training is being prepared: the progress bar tells how far it is. You can go on painting.",
     "wait": "The model is learning. Go on painting, or watch the prediction of the shown slice get better.",
     "review": "Go to the Review tab: see where the model is unsure, then accept the slice or correct it.",
     "retrain": "You edited several slices since the last round: press Retrain, and the model learns from them.",
@@ -48,7 +49,9 @@ def hint(facts: Facts, edited: int) -> str:
     if facts.volumes == 0:
         return "open"
     if facts.phase.active:
-        return "label" if facts.annotated == 0 and facts.phase is not Phase.TRAINING else "wait"
+        if facts.annotated == 0 and facts.phase is not Phase.TRAINING:
+            return "label"
+        return "prepare" if facts.phase in (Phase.STARTING, Phase.PREPARING) else "wait"
     if facts.annotated == 0:
         return "label"
     if facts.rounds == 0:
