@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_semiseg import api
 from napari_semiseg.engine.events import Finished
+from napari_semiseg.gui.annotation_layer import set_plane
 from napari_semiseg.gui.survey import SliceLine
 from napari_semiseg.gui.widgets.slice_strip import HEIGHT, state_colour
 from napari_semiseg.session import Session, SliceState
@@ -166,9 +167,56 @@ def accepting_by_click(panel, hands):
     hands.wait(lambda: sheet.annotation.data[plane].any(), 20)
     taken = sheet.annotation.data[plane]
     assert 0 < (taken == 3).sum() <= (predicted == 3).sum()
+    numbers = desk.regions.superpixels_of(plane)
+    np.testing.assert_array_equal(taken != 0, numbers == numbers[row, column])
+    computed = desk.regions.computed["superpixels"]
+    hands.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    sheet.go_to(plane + 1)
+    sheet.go_to(plane)
+    hands.wait(lambda: desk.regions.superpixels_of(plane) is not None)
+    hands.key(Qt.Key.Key_P, Qt.KeyboardModifier.ShiftModifier)
+    assert not desk.accepting.active
+    hands.stroke((row, column))
+    np.testing.assert_array_equal(sheet.annotation.data[plane] != 0, numbers == numbers[row, column])
+    assert desk.regions.computed["superpixels"] <= computed + 1, "the brush knows the superpixels of the clicks"
+    hands.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    hands.key(Qt.Key.Key_R)
+    locked_classes(panel, hands, plane, (row, column))
     hands.key(Qt.Key.Key_R)
     assert not desk.accepting.active
     assert str(sheet.annotation.mode) == "paint"
+
+
+def locked_classes(panel, hands, plane, place):
+    """What is painted in a locked class stays, whether the prediction is accepted or rejected there."""
+    desk, sheet = panel.desk, panel.desk.sheet
+    predicted = sheet.overlays.stored.labels[plane]
+    wrong = (predicted == 3) & (np.arange(predicted.shape[1]) < place[1])
+    assert wrong.any()
+    set_plane(sheet.annotation, plane, np.where(wrong, 1, 0).astype(np.uint8))
+    desk.keeper.look()
+    desk.brush.toggle_lock(1)
+    panel.review.overwrite.setChecked(True)
+    panel.review.unit.setCurrentIndex(panel.review.unit.findData("class"))
+    hands.stroke(place)
+    np.testing.assert_array_equal(sheet.annotation.data[plane] == 1, wrong)
+    np.testing.assert_array_equal(sheet.annotation.data[plane] == 3, (predicted == 3) & ~wrong)
+    assert f"{wrong.sum()} of locked classes stayed" in panel.messages.text.text()
+    shift_click(hands, *np.argwhere(predicted == 3)[5])
+    np.testing.assert_array_equal(sheet.annotation.data[plane] == 1, wrong)
+    np.testing.assert_array_equal(sheet.annotation.data[plane] == 255, (predicted == 3) & ~wrong)
+    steps = len(sheet.annotation._undo_history)
+    hands.qtbot.wait(QApplication.doubleClickInterval())
+    shift_click(hands, *np.argwhere(predicted == 3)[5])
+    assert "locked class" in panel.messages.text.text()
+    assert len(sheet.annotation._undo_history) == steps
+    hands.key(Qt.Key.Key_Y)
+    np.testing.assert_array_equal(sheet.annotation.data[plane] == 1, wrong)
+    assert (sheet.annotation.data[plane][~wrong] == predicted[~wrong]).all()
+    assert sheet.states[plane] is SliceState.COMPLETE
+    assert "locked classes stayed" in panel.messages.text.text()
+    desk.brush.toggle_lock(1)
+    panel.review.overwrite.setChecked(False)
 
 
 def the_rounds(panel, hands):

@@ -67,8 +67,20 @@ class Accepting:
         self.unit: Unit = "region"
         self.overwrite = False
         self._layer: Labels | None = None
-        self._superpixels: tuple[Any, NDArray[np.int32]] | None = None
+        self._waiting: tuple[int, int, int, bool] | None = None
+        desk.regions.superpixels_ready.connect(self._on_superpixels)
+        desk.plane_changed.connect(self._forget)
         desk.volume_changed.connect(self._on_volume)
+
+    @property
+    def needs_superpixels(self) -> bool:
+        """Whether a click means a superpixel, so that those of the shown slice have to be known."""
+        return self._waiting is not None or (self.active and self.unit == "superpixel")
+
+    def choose(self, unit: Unit) -> None:
+        """Have a click mean another part of the slice."""
+        self.unit = unit
+        self.desk.regions.update()
 
     @told
     def switch(self, on: bool) -> None:
@@ -85,6 +97,7 @@ class Accepting:
             self._layer.mouse_drag_callbacks.append(self._on_mouse)
             self._layer.events.mode.connect(self._on_mode)
             self.desk.viewer.layers.selection.active = self._layer
+            self.desk.regions.update()
             self.desk.tell(f"A click accepts the {self.unit} under it, Shift-click rejects it; {KEY} ends this.")
         else:
             self._let_go()
@@ -111,40 +124,33 @@ class Accepting:
             raise InputError(self.desk.access.why_not)
         if sheet is None or not self.desk.review.has_prediction:
             raise InputError("There is no prediction to accept yet: press Train first.")
-        if self.unit != "superpixel":
-            self._take(sheet, plane, row, column, reject, None)
-            return
-        image, settings = np.asarray(sheet.image.data[plane]), self.desk.regions.superpixels
-        key = (id(sheet), plane, settings)
-        if self._superpixels is not None and self._superpixels[0] == key:
-            self._take(sheet, plane, row, column, reject, self._superpixels[1])
-            return
+        if self.unit == "superpixel" and self.desk.regions.superpixels_of(plane) is None:
+            # They are being computed; what was clicked is taken when they are there.
+            self._waiting = plane, row, column, reject
+            self.desk.regions.update()
+        else:
+            self._take(sheet, plane, row, column, reject)
 
-        def computed(found: NDArray[np.int32]) -> None:
-            self._superpixels = key, found
-            if self.desk.sheet is sheet:
-                self._take(sheet, plane, row, column, reject, found)
+    def _on_superpixels(self, plane: int) -> None:
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None and waiting[0] == plane and self.desk.sheet is not None:
+            self._take(self.desk.sheet, *waiting)
 
-        def compute() -> NDArray[np.int32]:
-            from napari_semiseg.regions.superpixels import felzenszwalb_plane
+    def _forget(self, _: Any = None) -> None:
+        self._waiting = None
 
-            return felzenszwalb_plane(image, scale=settings.scale, sigma=settings.sigma, min_size=settings.min_size)
-
-        self.desk.compute.run(compute, computed)
-
-    def _take(
-        self, sheet: Sheet, plane: int, row: int, column: int, reject: bool, superpixels: NDArray[np.int32] | None
-    ) -> None:
+    def _take(self, sheet: Sheet, plane: int, row: int, column: int, reject: bool) -> None:
         predicted = self.desk.review.predicted(plane)
         if self.unit == "slice" and not reject:
             self.desk.review.accept(overwrite=self.overwrite)
             return
+        superpixels = self.desk.regions.superpixels_of(plane) if self.unit == "superpixel" else None
         piece = piece_at(predicted, row, column, self.unit, superpixels)
         if not piece.any():
             self.desk.tell(f"Nothing is predicted there; click on the {self.unit} that you mean.", "warning")
             return
         painted, state = sheet.annotation.data[plane], sheet.states[plane]
-        after = piece_after(
+        wanted = piece_after(
             painted,
             predicted,
             piece,
@@ -153,13 +159,15 @@ class Accepting:
             # What a tool proposed is no paint of the annotator's.
             overwrite=self.overwrite or state is SliceState.PROPOSED,
         )
-        if np.array_equal(after, painted):
+        if np.array_equal(wanted, painted):
             self.desk.tell("Everything there is painted already; allow accepting over what you painted to change it.")
             return
+        if sheet.annotation.count_locked(plane, wanted) == np.count_nonzero(wanted != painted):
+            self.desk.tell("What is painted there is of a locked class; unlock it in the class table first.", "warning")
+            return
         # Of an unlabelled slice only the piece counts from now on, so nothing false is said of the rest.
-        changed = self.desk.review.put(plane, after, SliceState.SCRIBBLED if state is SliceState.UNLABELLED else state)
         verb = "marked as background" if reject else "taken over from the prediction"
-        self.desk.tell(f"Slice {plane}: {changed} voxels were {verb}; Ctrl-Z takes them back.")
+        self.desk.review.put(plane, wanted, SliceState.SCRIBBLED if state is SliceState.UNLABELLED else state, verb)
 
     def _on_mouse(self, layer: Labels, event: Any) -> Iterator[None]:
         """Take a press and release at one place for a click; a drag goes on moving the picture."""
@@ -181,6 +189,7 @@ class Accepting:
             self.switch(False)
 
     def _on_volume(self) -> None:
+        self._forget()
         if self.active:
             self.switch(False)
 

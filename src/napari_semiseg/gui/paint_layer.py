@@ -56,6 +56,17 @@ class PaintLayer(Labels):
         self._protected[:] = False
         self._protected[list(values)] = True
 
+    def count_locked(self, plane: int, values: NDArray[np.uint8]) -> int:
+        """Return how many voxels of a plane have other values here and are locked, so that they would stay.
+
+        Parameters
+        ----------
+        plane : int
+        values : ndarray of uint8, shape (rows, columns)
+        """
+        now = self._data[plane]
+        return int(np.count_nonzero(self._protected[now] & (now != values)))
+
     @property
     def data(self) -> NDArray[np.uint8]:
         """The voxels. Setting them writes into the array: the undo history belongs to it, and must not outlive it."""

@@ -84,7 +84,8 @@ class Regions:
         if sheet is None:
             return
         plane = sheet.plane
-        if sheet.overlays.visible("superpixels") or self.desk.superpixel_brush.active:
+        tools = self.desk.superpixel_brush.active or self.desk.accepting.needs_superpixels
+        if tools or sheet.overlays.visible("superpixels"):
             image, settings = np.asarray(sheet.image.data[plane]), self.superpixels
             self._cutter.want(plane, (plane, settings), lambda: (settings, superpixels_of(image, settings)))
         if sheet.overlays.visible("boundary"):

@@ -98,9 +98,8 @@ class Review:
         overwrite = overwrite or sheet.states[plane] is SliceState.PROPOSED
         after = accepted(sheet.annotation.data[plane], predicted, overwrite=overwrite)
         reviewed = sheet.states[plane] is SliceState.REVIEWED
-        changed = self.put(plane, after, SliceState.REVIEWED if reviewed else SliceState.COMPLETE)
-        self.desk.tell(f"Slice {plane}: {changed} voxels were taken over from the prediction; Ctrl-Z takes them back.")
-        return changed
+        state = SliceState.REVIEWED if reviewed else SliceState.COMPLETE
+        return self.put(plane, after, state, "taken over from the prediction")
 
     def predicted(self, plane: int) -> NDArray[np.uint8]:
         """Return the shown prediction of a plane, without classes that were removed since."""
@@ -108,24 +107,31 @@ class Review:
         assert sheet is not None
         return merge.known(np.asarray(sheet.overlays.stacks["labels"][plane]), [c.id for c in self.desk.classes])
 
-    def put(self, plane: int, after: NDArray[np.uint8], state: SliceState) -> int:
-        """Write a plane as one undo step, which also brings back its state, and return how many voxels changed.
+    def put(self, plane: int, wanted: NDArray[np.uint8], state: SliceState, verb: str) -> int:
+        """Write a plane as one undo step, which also brings back its state, and tell how many voxels changed.
+
+        Voxels of locked classes stay.
 
         Parameters
         ----------
         plane : int
-        after : ndarray of uint8, shape (rows, columns)
+        wanted : ndarray of uint8, shape (rows, columns)
             Layer values.
         state : SliceState
             What the slice is now.
+        verb : str
+            What became of the voxels.
         """
         sheet = self.desk.sheet
         assert sheet is not None
+        locked = sheet.annotation.count_locked(plane, wanted)
         sheet.remember(plane)
-        changed = set_plane(sheet.annotation, plane, after)
+        changed = set_plane(sheet.annotation, plane, wanted)
         self.desk.keeper.look()
         self.desk.marks.set(plane, state)
         sheet.remember(plane)
+        stayed = f", {locked} of locked classes stayed" if locked else ""
+        self.desk.tell(f"Slice {plane}: {changed} voxels were {verb}{stayed}; Ctrl-Z takes them back.")
         return changed
 
     def _on_preview(self, volume_id: str, plane: int) -> None:

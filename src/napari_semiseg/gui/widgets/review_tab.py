@@ -123,7 +123,7 @@ class ReviewTab(QWidget):
             allow(widget, None if sheet is not None else NO_VOLUME)
 
     def _on_unit(self, _: int) -> None:
-        self.desk.accepting.unit = self.unit.currentData()
+        self.desk.accepting.choose(self.unit.currentData())
 
     def _on_overwrite(self, on: bool) -> None:
         self.desk.accepting.overwrite = on
