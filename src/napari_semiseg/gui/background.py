@@ -27,7 +27,7 @@ class Lane(QObject):
     def __init__(self, name: str, failed: Callable[[BaseException], Any], parent: QObject | None = None):
         super().__init__(parent)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
-        self._failed = failed
+        self.failed = failed
         self._closed = False
         self._arrived.connect(self._deliver, Qt.ConnectionType.QueuedConnection)
 
@@ -60,7 +60,7 @@ class Lane(QObject):
         except CancelledError:
             return
         except Exception as error:
-            (failed or self._failed)(error)
+            (failed or self.failed)(error)
             return
         if then is not None:
             then(result)

@@ -109,12 +109,14 @@ class PlaneComputer(Generic[R]):
         self._busy = busy
         self._cached = cached
         self._results: OrderedDict[Hashable, R] = OrderedDict()
-        self._generation = 0
+        self._underway: set[Hashable] = set()
+        self._wanted: Hashable | None = None
+        self._epoch = 0
         self.computed = 0
         """How many planes were really computed."""
 
     def want(self, plane: int, key: Hashable, work: Callable[[], R]) -> None:
-        """Deliver the plane from the cache or have it computed.
+        """Deliver the plane from the cache or have it computed, once however often it is asked for meanwhile.
 
         Parameters
         ----------
@@ -122,39 +124,56 @@ class PlaneComputer(Generic[R]):
         key : hashable
             All that the result depends on.
         work : callable
-            Computes it; runs on the lane, unless something newer was asked for before its turn came.
+            Computes it; runs on the lane, unless something else was asked for before its turn came.
         """
-        self._generation += 1
-        generation = self._generation
-        if key in self._results:
-            self._results.move_to_end(key)
+        wanted = self._epoch, key
+        self._wanted = wanted
+        if wanted in self._results:
+            self._results.move_to_end(wanted)
             self._busy(False)
-            self._deliver(plane, self._results[key])
+            self._deliver(plane, self._results[wanted])
+            return
+        self._busy(True)
+        if wanted in self._underway:
             return
 
         def unless_late() -> R | None:
-            return work() if generation == self._generation else None
+            return work() if self._wanted == wanted else None
 
         def arrived(values: R | None) -> None:
+            self._underway.discard(wanted)
             if values is None:
+                if self._wanted == wanted:  # Asked for again after its turn had passed.
+                    self.want(plane, key, work)
                 return
             self.computed += 1
-            self._results[key] = values
-            while len(self._results) > self._cached:
-                self._results.popitem(last=False)
-            if generation == self._generation:
+            if wanted[0] == self._epoch:
+                self._keep(wanted, values)
+            if self._wanted == wanted:
                 self._busy(False)
                 self._deliver(plane, values)
 
-        self._busy(True)
-        self._lane.run(unless_late, arrived)
+        def failed(error: BaseException) -> None:
+            self._underway.discard(wanted)
+            if self._wanted == wanted:
+                self._busy(False)
+            self._lane.failed(error)
+
+        self._underway.add(wanted)
+        self._lane.run(unless_late, arrived, failed)
+
+    def _keep(self, key: Hashable, values: R) -> None:
+        self._results[key] = values
+        while len(self._results) > self._cached:
+            self._results.popitem(last=False)
 
     def drop(self) -> None:
         """Drop answers that are still to come."""
-        self._generation += 1
+        self._wanted = None
         self._busy(False)
 
     def forget(self) -> None:
-        """Drop the cache, too: another volume is shown."""
+        """Drop the cache, too: another volume is shown, of which the same keys mean something else."""
         self.drop()
+        self._epoch += 1
         self._results.clear()
