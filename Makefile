@@ -12,7 +12,7 @@ CORE := .venv-core
 
 help:
 	@echo "make demo         run the main job on a built-in sample volume (opens napari where there is a screen)"
-	@echo "make test         checks and all tests"
+	@echo "make test         checks, the documentation and all tests"
 	@echo "make test-fast    checks and the tests that take seconds, no windows"
 	@echo "make test-headless  engine and command line in an environment without napari and Qt"
 	@echo "make lint         ruff, mypy, import-linter, typos"
@@ -27,7 +27,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "napari-semiseg needs Python 3.11 to 3.13, this is " + sys.version.split()[0] + "; run: make PYTHON=python3.12 ...")'
 	@echo "Setting up $(VENV) (this downloads PyTorch and napari; a few minutes) ..."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[gui,test,dev]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[gui,test,dev,docs]'
 	@touch $@
 
 demo: setup
@@ -37,7 +37,7 @@ demo: setup
 COMPUTING := tests/data tests/docs tests/engine tests/io tests/losses tests/methods tests/networks tests/regions \
 	tests/registration
 
-test: lint test-headless
+test: lint docs test-headless
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal $(COMPUTING)
 	$(BIN)/python -m pytest -q -m "not gui" tests/session tests/gui
 	tools/with-display $(BIN)/python tools/gui_tests.py
@@ -71,9 +71,8 @@ format: setup
 	$(BIN)/ruff format src tests benchmarks docs tools
 
 docs: setup
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
-	@echo "Open site/index.html"
+	@echo "The documentation is in site/index.html"
 
 screenshots: setup
 	SEMISEG_VIRTUAL_DISPLAY=1 tools/with-display $(BIN)/python docs/screenshots.py
