@@ -74,7 +74,7 @@ def choose_method(volumes: Sequence[TrainingVolume], classes: int, *, small: boo
     said = np.concatenate(parts)
     labelled, scribbled = int((said > 0).sum()), int(((said > 0) & (said < COMPLETE_SHARE)).sum())
     others = int((said < COMPLETE_SHARE).sum())
-    what = f"{labelled} of {len(said)} slices {'are' if labelled != 1 else 'is'} annotated"
+    what = f"{labelled} of {len(said)} slices can be learned from"  # Held-out ones are annotated, too.
     if scribbled:
         what += f", {scribbled} of them by scribbles"
     if others == 0:
