@@ -46,8 +46,8 @@ test: lint docs test-headless
 test-headless: $(CORE)/.ready
 	$(CORE)/bin/python -c 'import importlib.util, sys; found = [n for n in ("napari", "qtpy", "PyQt6", "magicgui", "superqt") if importlib.util.find_spec(n)]; sys.exit(f"not headless: {found}" if found else 0)'
 	$(CORE)/bin/python -m pip install -q --disable-pip-version-check --no-deps --force-reinstall .
-	$(CORE)/bin/python -m pytest -q -m "not slow" tests/engine
-	$(CORE)/bin/python -m pytest -q tests/cli
+	OMP_NUM_THREADS=1 $(CORE)/bin/python -m pytest -q -n 2 --dist worksteal -m "not slow" tests/engine
+	$(CORE)/bin/python -m pytest -q -n 2 --dist worksteal tests/cli
 
 $(CORE)/.ready: pyproject.toml constraints.txt
 	@echo "Setting up $(CORE) (the engine without napari and Qt) ..."
