@@ -249,13 +249,76 @@ def test_a_proposal_that_a_crash_interrupts_does_not_count_as_scribbles(tmp_path
     annotation.set_plane(4, np.full(SHAPE[1:], 3, np.uint8))
     annotation.set_state(4, SliceState.COMPLETE)
 
-    def crash(*_):
+    write = annotation._write_planes
+
+    def crash(content):
+        write(content)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(annotation, "record", crash)  # after the voxels, before the states
+    monkeypatch.setattr(annotation, "_write_planes", crash)  # after the voxels, before the states
     with pytest.raises(KeyboardInterrupt):
         annotation.flush()
     again = Annotation.open(tmp_path / "v", SHAPE)
     assert (again.said[2] == 3).all()
     assert again.states[2] == SliceState.PROPOSED
     assert again.healed == [4], "a plane without its state counts as scribbled, as ever"
+
+
+SAYS = {"unlabelled": 0, "proposed": 0, "scribbled": 1, "complete": 2}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("complete", "scribbled"), ("complete", "unlabelled"), ("scribbled", "proposed"), ("scribbled", "complete"),
+     ("unlabelled", "complete")],
+)  # fmt: skip
+def test_a_writer_that_dies_at_any_point_never_leaves_a_slice_that_says_too_much(tmp_path, monkeypatch, before, after):
+    sync = os.fsync
+    for last in range(20):
+        left = iter(range(last))
+
+        def die(handle, left=left):
+            if next(left, None) is None:
+                raise OSError(errno.EIO, "gone")
+            sync(handle)
+
+        annotation = Annotation.create(tmp_path / str(last), SHAPE)
+        annotation.set_plane(2, np.full(SHAPE[1:], 1, np.uint8))
+        annotation.set_state(2, SliceState(before))
+        annotation.flush()
+        annotation.set_plane(2, np.full(SHAPE[1:], 7, np.uint8))
+        annotation.set_state(2, SliceState(after))
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", die)
+            try:
+                annotation.flush()
+                return
+            except StorageError:
+                pass
+        found = Annotation.open(tmp_path / str(last), SHAPE)
+        meant = after if (found.said[2] == 7).all() else before
+        assert SAYS[found.states[2]] <= SAYS[meant], f"{last}: {found.states[2]} is said of what is {meant}"
+        annotation.flush()
+        assert Annotation.open(tmp_path / str(last), SHAPE).states[2] == after
+    pytest.fail("the writing does not end")
+
+
+def test_a_plane_that_changes_while_it_is_written_gets_no_state_that_its_voxels_have_not(tmp_path, monkeypatch):
+    annotation = Annotation.create(tmp_path / "v", SHAPE)
+    annotation.set_plane(1, np.ones(SHAPE[1:], np.uint8))
+    annotation.set_state(1, SliceState.SCRIBBLED)
+    sync = os.fsync
+
+    def finish_meanwhile(handle):
+        annotation.set_plane(1, np.full(SHAPE[1:], 7, np.uint8))
+        annotation.set_state(1, SliceState.COMPLETE)
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", finish_meanwhile)
+    annotation.flush()
+    monkeypatch.undo()
+    found = Annotation.open(tmp_path / "v", SHAPE)
+    assert ((found.said[1] == 1).all(), found.states[1]) == (True, SliceState.SCRIBBLED)
+    annotation.flush()
+    found = Annotation.open(tmp_path / "v", SHAPE)
+    assert ((found.said[1] == 7).all(), found.states[1]) == (True, SliceState.COMPLETE)

@@ -20,6 +20,7 @@ from napari_semiseg.session.versions import SLICES
 UNSAID = 255
 SILENT = (SliceState.UNLABELLED, SliceState.PROPOSED)
 """States of planes that say nothing."""
+_SAYS = {SliceState.UNLABELLED: 0, SliceState.PROPOSED: 0, SliceState.SCRIBBLED: 1}  # complete and reviewed: 2
 
 
 def swap_unsaid(array: np.ndarray) -> np.ndarray:
@@ -93,7 +94,9 @@ class Annotation:
         self.healed: list[int] = []
         self._dirty: set[int] = set()
         self._states_dirty = False
+        self._stored: dict[str, dict[str, Any]] = {}  # what slices.json says
         self._lock = threading.RLock()
+        self._writing = threading.Lock()
 
     @classmethod
     def create(
@@ -165,7 +168,9 @@ class Annotation:
             annotation.said[:] = stored[:]
         except (ValueError, TypeError, OSError, KeyError, RuntimeError, zarr.errors.BaseZarrError) as error:
             raise InputError(f"{folder / 'annotation.zarr'} is damaged ({error}); restore it from a backup.") from None
-        annotation.take_record(SLICES.read(folder / "slices.json"))
+        record = SLICES.read(folder / "slices.json")
+        annotation.take_record(record)
+        annotation._stored = dict(record["slices"])
         annotation._heal()
         return annotation
 
@@ -267,41 +272,52 @@ class Annotation:
         """
         if self.read_only:
             return []
-        with self._lock:
-            planes = sorted(self._dirty)
-            content = {plane: self.said[plane].copy() for plane in planes}
-            proposed = [plane for plane in planes if self.states[plane] == SliceState.PROPOSED]
-        if proposed:
-            self._announce(proposed)
-        if planes:
-            with storing(self.folder / "annotation.zarr"):
-                stored = self._stored()
-                for plane in planes:
-                    stored[plane] = content[plane]
+        with self._writing:
+            with self._lock:
+                # States and voxels of one moment: what changes while they are written is written next time.
+                planes = sorted(self._dirty)
+                content = {plane: self.said[plane].copy() for plane in planes}
+                record = self.record()["slices"] if self._states_dirty else None
+                self._states_dirty = False
+            try:
+                # A plane that a crash leaves in between counts for too little, never for too much: a state that says
+                # less is on disk before the voxels, one that says more after them.
+                if record is not None and (weaker := self._weaker(planes, record)):
+                    self._write_record({**self._stored, **weaker})
+                self._write_planes(content)
+                if record is not None:
+                    self._write_record(record)
+            except BaseException:
+                self._states_dirty |= record is not None
+                raise
+            return planes
+
+    def _weaker(self, planes: list[int], record: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Return what is to be stored of those planes that shall say less than they do on disk."""
+        found = {}
+        for plane in map(str, planes):
+            # Painted planes without a record count as scribbled; see `_heal`.
+            before = SliceState(self._stored.get(plane, {}).get("state", SliceState.SCRIBBLED))
+            if _SAYS.get(SliceState(record[plane]["state"]), 2) < _SAYS.get(before, 2):
+                found[plane] = {**self._stored.get(plane, {}), **record[plane]}
+        return found
+
+    def _write_planes(self, content: Mapping[int, np.ndarray]) -> None:
+        if not content:
+            return
+        with storing(self.folder / "annotation.zarr"):
+            stored = self._array()
+            for plane, said in content.items():
+                stored[plane] = said
         with self._lock:
             # A plane painted on while it was being written stays dirty.
-            self._dirty -= {plane for plane in planes if np.array_equal(self.said[plane], content[plane])}
-            record = self.record() if self._states_dirty else None
-            self._states_dirty = False
-        # The states come last: a plane that a crash leaves without its new state counts for too little, never too much.
-        if record is not None:
-            try:
-                SLICES.write(self.folder / "slices.json", record)
-            except BaseException:
-                self._states_dirty = True
-                raise
-        return planes
+            self._dirty -= {plane for plane, said in content.items() if np.array_equal(self.said[plane], said)}
 
-    def _announce(self, planes: list[int]) -> None:
-        """Store the state of proposed planes before their voxels: a crash in between must not make them count."""
-        place = self.folder / "slices.json"
-        record = SLICES.read(place) if place.exists() else {"slices": {}}
-        for plane in planes:
-            entry = {"state": str(SliceState.PROPOSED), "revision": self.revisions[plane]}
-            record["slices"][str(plane)] = {**record["slices"].get(str(plane), {}), **entry}
-        SLICES.write(place, {"slices": record["slices"]})
+    def _write_record(self, slices: dict[str, dict[str, Any]]) -> None:
+        SLICES.write(self.folder / "slices.json", {"slices": slices})
+        self._stored = slices
 
-    def _stored(self) -> zarr.Array:
+    def _array(self) -> zarr.Array:
         place = self.folder / "annotation.zarr"
         try:
             (place / "zarr.json").stat()  # zarr would create the folder anew
