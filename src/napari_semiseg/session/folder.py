@@ -1,26 +1,30 @@
-"""What ``session.json`` says, in memory and on disk: classes, volumes and settings of a session folder."""
+"""The tables of a session folder, in memory and on disk: its classes, volumes and rounds, and who may change them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from psygnal import Signal
 
 from napari_semiseg.errors import InputError
-from napari_semiseg.session.classes import new_class
+from napari_semiseg.session.choosing import looking_for
+from napari_semiseg.session.classes import changed_classes, free_id, index_of, new_class
 from napari_semiseg.session.damage import check_rounds, sweep
 from napari_semiseg.session.lock import HeldError, SessionLock, holder_of
 from napari_semiseg.session.moving import move_folder
 from napari_semiseg.session.places import SUFFIX
+from napari_semiseg.session.predictions import StoredPrediction
+from napari_semiseg.session.restoring import by_recency, restore
+from napari_semiseg.session.rounds import Round, rounds_in
 from napari_semiseg.session.schema import LabelClass, SessionFile, VolumeRecord, parse_session
 from napari_semiseg.session.storage import read_json, storing
 from napari_semiseg.session.versions import SESSION
 
 
 class SessionFolder:
-    """The tables of a session; every change is on disk before it is in memory.
+    """Classes, volumes and rounds of a session; every change is on disk before it is in memory.
 
     Attributes
     ----------
@@ -35,8 +39,19 @@ class SessionFolder:
         Sentences about what was found and mended since it was opened.
     lock : SessionLock or None
         While this program holds it.
+
+    Signals
+    -------
+    classes_changed(), volumes_changed(), rounds_changed()
+    problem(str)
+        A sentence about something that was found and mended.
+    access_changed()
+        It may be changed now, or may not be any more; maybe emitted in another thread.
     """
 
+    classes_changed = Signal()
+    volumes_changed = Signal()
+    rounds_changed = Signal()
     problem = Signal(str)
     access_changed = Signal()
 
@@ -116,7 +131,7 @@ class SessionFolder:
         self.be_read_only("")
         sweep(self.path / "volumes")
         for sentence in check_rounds(self.path):
-            self._report(sentence)
+            self.report(sentence)
 
     def be_read_only(self, why: str) -> None:
         """Refuse every change from now on, saying why; an empty text allows them again."""
@@ -133,7 +148,8 @@ class SessionFolder:
             self.lock.release()
         self.lock = None
 
-    def _report(self, sentence: str) -> None:
+    def report(self, sentence: str) -> None:
+        """Tell whoever watches the session a sentence about something that was found and mended."""
         self.reports.append(sentence)
         self.problem.emit(sentence)
 
@@ -184,3 +200,135 @@ class SessionFolder:
             for i, r in self.volumes.items()
         }
         self._commit()
+
+    # -- volumes --------------------------------------------------------------------------------------------------
+
+    def record(self, volume_id: str) -> VolumeRecord:
+        """Return the record of a volume.
+
+        Raises
+        ------
+        InputError
+            If there is no such volume.
+        """
+        if volume_id not in self.volumes:
+            raise InputError(f"The session has no volume {volume_id!r}; it has {', '.join(self.volumes) or 'none'}.")
+        return self.volumes[volume_id]
+
+    def volume_folder(self, volume_id: str) -> Path:
+        """Return where the files of a volume lie."""
+        return self.path / "volumes" / volume_id
+
+    def look_for(self, volume_id: str, class_ids: Collection[int] | None) -> VolumeRecord:
+        """Say which classes are looked for in a volume; what is background there may be one of the others.
+
+        Parameters
+        ----------
+        volume_id : str
+        class_ids : collection of int, or None
+            None for all, those to come as well.
+
+        Raises
+        ------
+        InputError
+            If there is no such volume or class, or none is named.
+        """
+        record = looking_for(self.record(volume_id), class_ids, self.classes)
+        self._commit(volumes={**self.volumes, volume_id: record})
+        self.volumes_changed.emit()
+        return record
+
+    # -- classes --------------------------------------------------------------------------------------------------
+
+    def add_class(self, name: str, colour: str | None = None, key: str | None = None) -> LabelClass:
+        """Add a class with the next free id; one that an earlier round knew is not given out again.
+
+        Raises
+        ------
+        InputError
+            If 254 classes exist, the name is taken, or colour or key cannot be used.
+        """
+        added = new_class(self.classes, free_id(self.classes, self._ids_of_rounds()), name, colour, key)
+        self._commit(classes=[*self.classes, added])
+        self.classes_changed.emit()
+        return added
+
+    def set_classes(self, classes: Sequence[LabelClass]) -> None:
+        """Replace the table of classes of a session that has no round yet.
+
+        Raises
+        ------
+        InputError
+            If there is a round, whose model would mean other classes.
+        """
+        if self.rounds():
+            raise InputError("The session has trained rounds; change its classes one by one.")
+        self._commit(classes=list(classes))
+        self.classes_changed.emit()
+
+    def update_class(
+        self,
+        class_id: int,
+        *,
+        name: str | None = None,
+        colour: str | None = None,
+        key: str | None = None,
+        locked: bool | None = None,
+    ) -> LabelClass:
+        """Rename, recolour or lock a class, or give it another key; a key that another class has moves over.
+
+        Raises
+        ------
+        InputError
+            If there is no such class, the name is taken, or a value cannot be used.
+        """
+        table = changed_classes(self.classes, class_id, name=name, colour=colour, key=key, locked=locked)
+        self._commit(classes=table)
+        self.classes_changed.emit()
+        return table[index_of(table, class_id)]
+
+    def _ids_of_rounds(self) -> set[int]:
+        return {class_id for earlier in self.rounds() for class_id in earlier.class_ids}
+
+    # -- rounds ---------------------------------------------------------------------------------------------------
+
+    def rounds(self) -> list[Round]:
+        """Return all rounds, the oldest first."""
+        return rounds_in(self.path / "rounds")
+
+    def recent_rounds(self) -> list[Round]:
+        """Return all rounds in the order in which they count: a restored one after those that it replaced."""
+        return by_recency(self.path / "rounds", self.rounds())
+
+    def latest_round(self, finished: bool = True) -> Round | None:
+        """Return the last round; with ``finished`` the last one that has a model which segments."""
+        for found in reversed(self.recent_rounds()):
+            if not finished or found.segments:
+                return found
+        return None
+
+    def latest_pretraining(self) -> Round | None:
+        """Return the last round that has a model which segments nothing."""
+        return next((found for found in reversed(self.rounds()) if found.has_model and not found.segments), None)
+
+    def latest_prediction(self, volume_id: str) -> StoredPrediction | None:
+        """Return the newest prediction of a volume, of whichever round."""
+        for found in reversed(self.recent_rounds()):
+            prediction = found.prediction(volume_id)
+            if prediction is not None:
+                return prediction
+        return None
+
+    def restore_round(self, number: int) -> Round:
+        """Have a round's prediction be the current one and the next training continue it, until that has a model.
+
+        Raises
+        ------
+        InputError
+            If there is no such round, or it has no model that segments.
+        StorageError
+        """
+        self.refuse_if_read_only()
+        found = restore(self.path / "rounds", self.rounds(), number)
+        self.rounds_changed.emit()
+        return found

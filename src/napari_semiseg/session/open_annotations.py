@@ -1,0 +1,125 @@
+"""The annotations of a session that are in memory: read once, mended if need be, written and let go of."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from napari_semiseg.errors import InputError, NewerError, StorageError
+from napari_semiseg.session.annotation import Annotation
+from napari_semiseg.session.damage import mended_annotation
+from napari_semiseg.session.folder import SessionFolder
+
+
+class OpenAnnotations:
+    """What is painted on the volumes of a session folder, by volume id, as far as it is in memory.
+
+    Iterating gives the ids of the volumes.
+    """
+
+    def __init__(self, session: SessionFolder) -> None:
+        self._session = session
+        self._by_volume: dict[str, Annotation] = {}
+        self._opening = threading.RLock()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_volume)
+
+    def __contains__(self, volume_id: str) -> bool:
+        return volume_id in self._by_volume
+
+    def get(self, volume_id: str) -> Annotation:
+        """Return what was painted on a volume; the same object until it is released.
+
+        Raises
+        ------
+        InputError
+            If its files are damaged.
+        """
+        with self._opening:  # two threads must not mend the same files
+            if volume_id not in self._by_volume:
+                annotation = self._read(volume_id)
+                annotation.read_only = bool(self._session.why_read_only)
+                self._by_volume[volume_id] = annotation
+                if annotation.healed:
+                    planes = ", ".join(map(str, annotation.healed))
+                    self._session.report(
+                        f"{self._session.record(volume_id).name}: slice {planes} was painted when the program ended; "
+                        "it counts as scribbled now."
+                    )
+            return self._by_volume[volume_id]
+
+    def put(self, volume_id: str, annotation: Annotation) -> None:
+        """Keep the annotation of a volume that was just created."""
+        self._by_volume[volume_id] = annotation
+
+    def release(self, volume_id: str) -> None:
+        """Write what is painted on a volume and let go of it.
+
+        Raises
+        ------
+        StorageError
+            If it cannot be written; then it is kept.
+        """
+        annotation = self._by_volume.get(volume_id)
+        if annotation is not None:
+            if annotation.read_only and annotation.has_unsaved_strokes:
+                raise StorageError(self._session.why_read_only)
+            annotation.flush()
+            del self._by_volume[volume_id]
+
+    @contextmanager
+    def visiting(self, volume_id: str) -> Iterator[Annotation]:
+        """Lend what was painted on a volume; what was not at hand before is let go of afterwards."""
+        kept = volume_id in self
+        try:
+            yield self.get(volume_id)
+        finally:
+            if not kept:
+                self.release(volume_id)
+
+    def flush(self) -> None:
+        """Write what is not on disk yet.
+
+        Raises
+        ------
+        StorageError
+            If something cannot be written; the rest is.
+        """
+        annotations = list(self._by_volume.values())
+        if self._session.why_read_only and any(annotation.has_unsaved_strokes for annotation in annotations):
+            raise StorageError(self._session.why_read_only)
+        failures = []
+        for annotation in annotations:
+            try:
+                annotation.flush()
+            except StorageError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+    def be_read_only(self, read_only: bool) -> None:
+        """Refuse every stroke from now on, or take them again."""
+        for annotation in self._by_volume.values():
+            annotation.read_only = read_only
+
+    def follow(self) -> None:
+        """Write to where the session folder lies now."""
+        for volume_id, annotation in self._by_volume.items():
+            annotation.folder = self._session.volume_folder(volume_id)
+
+    def _read(self, volume_id: str) -> Annotation:
+        """Read an annotation; if it is damaged and this program holds the session, it is mended and that is told."""
+        record = self._session.record(volume_id)
+        folder, shape = self._session.volume_folder(volume_id), record.geometry.shape
+        try:
+            return Annotation.open(folder, shape)
+        except NewerError:
+            raise
+        except InputError:
+            if self._session.lock is None or not folder.is_dir():
+                raise
+            annotation, sentence = mended_annotation(self._session.path, folder, shape)
+            self._session.report(f"{record.name}: {sentence}")
+            return annotation
