@@ -45,6 +45,18 @@ def test_one_that_became_the_outermost_is_learned_from_again():
     assert 9 not in choose_held_out([9, 11, 13, 15, 17], [9, 11, 13, 15, 17], held=[9])
 
 
+def test_slices_that_are_set_aside_together_leave_each_class_on_two():
+    planes = list(range(15))
+    rare = {plane: frozenset({1}) for plane in planes}
+    rare[4] = rare[7] = rare[10] = frozenset({1, 2})
+    assert not choose_held_out(planes, [4, 7, 10], shows=rare) - {4, 7, 10}
+    assert len(choose_held_out(planes, [4, 7, 10], shows=rare)) == 1, "the class 2 stays on two slices"
+    assert choose_held_out(planes, [4, 7, 10], shows=rare, held=[7, 10]) == {7}, "and one that was set aside comes back"
+    assert choose_held_out(planes, [4, 7], shows=rare, decided={10: True}) == {10}
+    rare[10] = frozenset({1})
+    assert choose_held_out(planes, [4, 7, 10], shows=rare) == {10}, "of a class on two slices both are learned from"
+
+
 @given(st.sets(st.integers(0, 99), max_size=40), st.sets(st.integers(0, 99)), st.sets(st.integers(0, 99)))
 def test_never_more_than_one_in_five_and_never_an_outermost_or_learned_one(planes, held, learned):
     chosen = choose_held_out(planes, planes, held=held, learned=learned - held)

@@ -10,11 +10,13 @@ from small_sessions import only, plan, truth, write_image
 
 from napari_semiseg import api
 from napari_semiseg.engine import events
+from napari_semiseg.engine.control import LocalControl
 from napari_semiseg.engine.model import Model
 from napari_semiseg.errors import InputError
 from napari_semiseg.session import Session, SliceState
-from napari_semiseg.session.holding import hold_out, settle
-from napari_semiseg.session.run import predict_round, train_round
+from napari_semiseg.session.export import export_model
+from napari_semiseg.session.holding import hold_out, judged, learned, settle
+from napari_semiseg.session.run import predict_round, run_round, train_round
 from napari_semiseg.session.storage import read_json, write_json
 from napari_semiseg.session.summaries import RoundSummary, dice_text, ends_of, measures, round_changes, suggestions
 
@@ -80,6 +82,18 @@ def test_a_structure_that_few_slices_show_is_not_held_out(tmp_path):
     assert settle(session)[only(session)] in ([2], [5])
 
 
+def test_a_structure_on_three_of_ten_slices_loses_one_at_most(tmp_path):
+    session = Session.create(tmp_path / "s.semiseg", classes={2: "cavity"})
+    session.add_volume(write_image(tmp_path / "heart.nii.gz", planes=10))
+    annotation = session.annotation(only(session))
+    for plane in range(10):
+        said = np.where(truth(10)[plane] == 0, 255, 2).astype(np.uint8)
+        said[:3, :3] = 9 if plane in (3, 5, 6) else 255
+        annotation.set_plane(plane, said)
+        annotation.set_state(plane, SliceState.COMPLETE if plane in (3, 5, 6) else SliceState.SCRIBBLED)
+    assert len(settle(session)[only(session)]) == 1
+
+
 def test_only_complete_slices_can_be_held_out(session):
     with pytest.raises(InputError, match="only complete slices"):
         hold_out(session, only(session), 1)
@@ -112,6 +126,62 @@ def test_slices_that_were_learned_from_do_not_count(session):
     assert any(isinstance(event, events.Judged) for event in afresh)
 
 
+def test_what_was_painted_while_the_worker_started_counts_as_learned_from(session):
+    pressed = session.new_round(plan(steps=1))
+    paint(session, [6])
+    list(run_round(session, pressed))
+    assert set(pressed.digests[only(session)]) == {"0", "2", "3", "4", "5", "6", "7"}
+    assert learned(pressed, only(session)) == {0, 2, 4, 5, 6, 7}
+    hold_out(session, only(session), 3, False)
+    hold_out(session, only(session), 6, True)
+    assert not any(isinstance(event, events.Judged) for event in train_round(session, plan(steps=1)))
+
+
+def test_a_round_answers_for_the_volumes_it_was_trained_on(session, tmp_path):
+    other = session.add_volume(write_image(tmp_path / "other.nii.gz", seed=1, planes=8)).id
+    annotation = session.annotation(other)
+    for plane in (0, 2, 3, 5, 7):
+        annotation.set_plane(plane, truth(8)[plane])
+        annotation.set_state(plane, SliceState.COMPLETE)
+    round_ = session.new_round(plan(steps=1, volumes=[only(session)]))
+    assert set(round_.digests) == set(round_.config["held_out"]) == {only(session)}
+    list(run_round(session, round_))
+    assert set(round_.digests) == {only(session)}
+    assert api.rounds(session)[-1].slices == 6
+    assert learned(round_, other) == set()
+    config = read_json(round_.path / "config.json")
+    write_json(round_.path / "config.json", {**config, "digests": {**config["digests"], other: {"2": "00"}}})
+    assert learned(round_, other) == set(), "nor does one of an older version, which listed all"
+
+
+def test_networks_given_by_path_make_their_round_an_ancestor(session, tmp_path):
+    hold_out(session, only(session), 3, False)
+    hold_out(session, only(session), 5, True)
+    first, second = session.rounds()
+    export_model(session, tmp_path / "exported.safetensors", second)
+    for place in (first.path, first.path / "model.safetensors", tmp_path / "exported.safetensors"):
+        round_ = session.new_round(plan(steps=1, pretrained=str(place)))
+        assert judged(session.rounds(), round_) == {only(session): []}, place
+
+
+@pytest.mark.parametrize("damage", ["model", "model.json", "config", "folder"])
+def test_an_ancestor_that_is_damaged_still_counts(session, damage):
+    hold_out(session, only(session), 3, False)
+    hold_out(session, only(session), 4, True)  # only the second round learned from it
+    round_ = session.new_round(plan(steps=1))
+    ancestor = session.rounds()[1]
+    match damage:
+        case "model":
+            (ancestor.path / "model.safetensors").unlink()
+        case "model.json":
+            (ancestor.path / "model.json").write_text("{")
+        case "config":
+            (ancestor.path / "config.json").write_text("{")
+        case "folder":
+            shutil.rmtree(ancestor.path)
+    assert judged(session.rounds(), round_) == {only(session): []}
+
+
 def test_a_final_training_learns_from_all_slices(session):
     found = list(train_round(session, plan(steps=1, hold_out=False)))
     started = next(event for event in found if isinstance(event, events.Started))
@@ -128,6 +198,27 @@ def test_a_stopped_round_is_judged_when_it_predicts(session):
     assert any(isinstance(event, events.Judged) for event in found)
     assert last.metrics()["reason"] == "stopped"
     assert Model.load(last.path).temperature == last.metrics()["calibration"]["temperature"]
+
+
+def test_a_stopped_round_has_no_dice_of_weights_it_left_behind(session):
+    round_ = session.new_round(plan(steps=40))
+    control = LocalControl()
+    seen = []
+    for event in run_round(session, round_, control=control):
+        seen.append(event)
+        if isinstance(event, events.StepDone) and event.step == 2:
+            round_.control.predict()
+        if isinstance(event, events.StepDone) and any(isinstance(e, events.Judged) for e in seen):
+            control.stop()
+    assert seen[-1].reason == "stopped"
+    assert "held_out" not in round_.metrics()
+    assert Model.load(round_.path).temperature == 1.0
+    list(predict_round(session, round_.predicting()))
+    assert round_.metrics()["held_out"]
+    resumed = run_round(session, round_)
+    next(event for event in resumed if isinstance(event, events.StepDone))
+    resumed.close()
+    assert not round_.metrics().get("held_out"), "whatever ends a round that goes on"
 
 
 def test_summaries_of_rounds(session):

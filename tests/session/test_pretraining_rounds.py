@@ -97,7 +97,11 @@ def test_a_round_or_a_model_can_be_named(session):
     assert by_number.reason.endswith("pre-trained from round 1")
     assert session.rounds()[-1].config["continues"] is None
     path = session.rounds()[0].path
-    assert f"from the model {path}" in started(session, plan(steps=1, pretrained=str(path))).reason
+    assert "from round 1" in started(session, plan(steps=1, pretrained=str(path))).reason
+    elsewhere = Session.create(path.parents[2] / "other.semiseg")
+    elsewhere.add_volume(path.parents[2] / "a.nii.gz")
+    label(elsewhere)
+    assert f"from the model {path}" in started(elsewhere, plan(steps=1, pretrained=str(path))).reason
 
 
 @pytest.mark.parametrize(("name", "sentence"), [("9", "no round 9"), ("nowhere/at-all", "does not exist")])

@@ -257,6 +257,7 @@ class _Run:
             with self.budget:
                 batch = self.sampler.batch().to(self.device)
                 losses = self.optimisation.step(batch, self.budget.progress)
+                self.model.temperature = 1.0  # one that was fitted meanwhile fits the weights before this step
         except torch.OutOfMemoryError:
             yield self._halve_batch()
             return

@@ -349,6 +349,10 @@ class Annotation:
         """Return a short fingerprint of what a plane says, the same for the same content."""
         return hashlib.blake2b(self.resolved(plane).tobytes(), digest_size=8).hexdigest()
 
+    def digests(self) -> dict[str, str]:
+        """Return the fingerprint of every annotated plane, by plane."""
+        return {str(plane): self.digest(plane) for plane in self.annotated_planes()}
+
     def record(self) -> dict[str, Any]:
         """Return what ``slices.json`` says."""
         touched: dict[str, dict[str, Any]] = {

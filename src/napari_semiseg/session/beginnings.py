@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,7 +32,7 @@ def beginnings(rounds: Sequence[Round], plan: Plan) -> tuple[int | None, str | N
     continues : int or None
         Number of the round.
     pretrained : str or None
-        Number of a round, or path of a model.
+        Number of a round, or path of a model that is none of this session's.
 
     Raises
     ------
@@ -61,4 +62,14 @@ def _demanded(rounds: Sequence[Round], name: str) -> str:
         raise InputError(f"There is no round {int(name)} with a model to start from; rounds with one: {known}.")
     if not Path(name).exists():
         raise InputError(f"{name} does not exist; give the number of a round or the path of a model to start from.")
-    return str(Path(name).absolute())
+    return _round_with(rounds, Path(name)) or str(Path(name).absolute())
+
+
+def _round_with(rounds: Sequence[Round], model: Path) -> str | None:
+    """Return the number of the round whose model, or a copy of it, is at a path: what it learned from is known."""
+    weights = model / "model.safetensors" if model.is_dir() else model.with_suffix(".safetensors")
+    for found in rounds:
+        mine = found.path / "model.safetensors"
+        if found.has_model and weights.is_file() and filecmp.cmp(weights, mine, shallow=False):
+            return str(found.number)
+    return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ import numpy as np
 from napari_semiseg.engine.holdout import choose_held_out
 from napari_semiseg.errors import InputError
 from napari_semiseg.session.annotation import UNSAID, Annotation
+from napari_semiseg.session.choosing import chosen
 from napari_semiseg.session.schema import SliceState
 
 if TYPE_CHECKING:
@@ -18,10 +19,17 @@ if TYPE_CHECKING:
     from napari_semiseg.session.session import Session
 
 COMPLETE = (SliceState.COMPLETE, SliceState.REVIEWED)
+_UNREADABLE = (InputError, AttributeError, KeyError, TypeError, ValueError)
 
 
-def settle(session: Session) -> dict[str, list[int]]:
+def settle(session: Session, volumes: Sequence[str] = ()) -> dict[str, list[int]]:
     """Choose the slices that are set aside, where the annotator did not decide; they are on disk afterwards.
+
+    Parameters
+    ----------
+    session : Session
+    volumes : sequence of str
+        Ids or names; empty for all.
 
     Returns
     -------
@@ -30,39 +38,41 @@ def settle(session: Session) -> dict[str, list[int]]:
 
     Raises
     ------
+    InputError
+        If there is no such volume.
     StorageError
     """
     rounds = session.rounds()
-    chosen: dict[str, list[int]] = {}
-    for volume in session.volumes:
+    settled: dict[str, list[int]] = {}
+    for volume in chosen(session.volumes, volumes):
         # Of a damaged one the run will tell.
         with suppress(InputError), session.visiting(volume):
-            chosen[volume] = settle_volume(session, volume, rounds)
-    return chosen
+            settled[volume] = settle_volume(session, volume, rounds)
+    return settled
 
 
 def settle_volume(session: Session, volume: str, rounds: Iterable[Round] | None = None) -> list[int]:
     """Do so for one volume."""
     annotation = session.annotation(volume)
     annotated = annotation.annotated_planes()
-    chosen = choose_held_out(
+    aside = choose_held_out(
         annotated,
-        [plane for plane in dispensable(annotation, annotated) if annotation.states[plane] in COMPLETE],
+        [plane for plane in annotated if annotation.states[plane] in COMPLETE],
         held=annotation.held_out,
         decided=annotation.decided,
         learned={plane for earlier in rounds or session.rounds() for plane in learned(earlier, volume)},
+        shows={plane: _classes(annotation, plane) for plane in annotated},
     )
-    for plane in annotation.held_out ^ chosen:
-        annotation.hold_out(plane, plane in chosen, decided=False)
+    for plane in annotation.held_out ^ aside:
+        annotation.hold_out(plane, plane in aside, decided=False)
     annotation.flush()
-    return sorted(chosen)
+    return sorted(aside)
 
 
-def dispensable(annotation: Annotation, annotated: Collection[int]) -> list[int]:
-    """Return the annotated planes without which every class still is painted on two others, or on as many as now."""
-    shown = {plane: np.bincount(annotation.said[plane].ravel(), minlength=256)[1:UNSAID] > 0 for plane in annotated}
-    counts = np.sum(list(shown.values()), axis=0) if shown else np.zeros(UNSAID - 1, int)
-    return [plane for plane in annotated if not (shown[plane] & (counts < 3)).any()]
+def _classes(annotation: Annotation, plane: int) -> list[int]:
+    """Return the ids of the classes that are painted on a plane."""
+    counts = np.bincount(annotation.said[plane].ravel(), minlength=256)
+    return [c for c in np.flatnonzero(counts).tolist() if 0 < c < UNSAID]
 
 
 def hold_out(session: Session, volume: str, plane: int, held: bool = True) -> None:
@@ -93,26 +103,44 @@ def learned(round_: Round, volume: str) -> set[int]:
     if not round_.has_model or not round_.segments:
         return set()
     try:
-        config = round_.config
-        annotated = {int(plane) for plane in config.get("digests", {}).get(volume, {})}
-        return annotated - set(config.get("held_out", {}).get(volume, []))
-    except (InputError, AttributeError, TypeError, ValueError):
+        return _recorded(round_, volume)
+    except _UNREADABLE:
         return set()
 
 
 def judged(rounds: Iterable[Round], round_: Round) -> Mapping[str, list[int]]:
-    """Return the planes that a round sets aside and that none of the rounds it comes from has learned from."""
-    by_number = {found.number: found for found in rounds}
-    ancestors: list[Round] = []
+    """Return the planes that a round sets aside and that none of the rounds it comes from has learned from.
+
+    One whose record is gone or damaged may have learned from any of them.
+    """
+    held_out = round_.config.get("held_out", {})
+    try:
+        ancestors = _ancestors({found.number: found for found in rounds}, round_)
+        seen = {volume: {p for earlier in ancestors for p in _recorded(earlier, volume)} for volume in held_out}
+    except _UNREADABLE:
+        return {volume: [] for volume in held_out}
+    return {volume: [plane for plane in planes if plane not in seen[volume]] for volume, planes in held_out.items()}
+
+
+def _ancestors(rounds: Mapping[int, Round], round_: Round) -> list[Round]:
+    """Return the rounds that a round comes from and that learned from labels, whatever is left of their models."""
+    found: list[Round] = []
     waiting = [round_]
     while waiting:
         config = waiting.pop().config
         names = (config.get("continues"), config.get("pretrained"))
         for number in (int(name) for name in names if name is not None and str(name).isdigit()):
-            if number in by_number and by_number[number] not in ancestors:
-                ancestors.append(by_number[number])
-                waiting.append(by_number[number])
-    return {
-        volume: [plane for plane in planes if not any(plane in learned(earlier, volume) for earlier in ancestors)]
-        for volume, planes in round_.config.get("held_out", {}).items()
-    }
+            if rounds[number] not in found:
+                found.append(rounds[number])
+                waiting.append(rounds[number])
+    return [earlier for earlier in found if earlier.segments or not earlier.has_model]
+
+
+def _recorded(round_: Round, volume: str) -> set[int]:
+    """Return the planes of a volume that a round learned from by its record, which may be damaged."""
+    config = round_.config
+    trained = config.get("plan", {}).get("volumes")
+    if trained and volume not in trained:
+        return set()
+    annotated = {int(plane) for plane in config.get("digests", {}).get(volume, {})}
+    return annotated - set(config.get("held_out", {}).get(volume, []))

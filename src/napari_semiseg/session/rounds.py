@@ -90,8 +90,28 @@ class Round:
 
     @property
     def digests(self) -> Mapping[str, Mapping[str, str]]:
-        """Fingerprints of the annotated planes when the round began, by volume and plane."""
+        """Fingerprints of the annotated planes that the round learns from or sets aside, by volume and plane."""
         return self.config.get("digests", {})
+
+    def read_labels(self, digests: Mapping[str, Mapping[str, str]], *, further: bool) -> None:
+        """Note which planes were annotated when the run read them: more may be since the round was created.
+
+        Parameters
+        ----------
+        digests : mapping of str to mapping of str to str
+            As `digests`, of the volumes that could be read.
+        further : bool
+            The run goes on, so what was noted before was learned from as well.
+
+        Raises
+        ------
+        StorageError
+        """
+        config = self.config
+        before = config.get("digests", {}) if further else {}
+        volumes = dict.fromkeys([*before, *digests])
+        joined = {volume: {**before.get(volume, {}), **digests.get(volume, {})} for volume in volumes}
+        ROUND.write(self.path / "config.json", {**config, "digests": joined})
 
     @property
     def class_ids(self) -> tuple[int, ...]:
@@ -335,6 +355,16 @@ class Round:
         with contextlib.suppress(InputError):
             return read_json(self.path / "metrics.json")
         return {}
+
+    def forget_metrics(self) -> None:
+        """Remove what was measured: the model is about to change.
+
+        Raises
+        ------
+        StorageError
+        """
+        with storing(self.path):
+            (self.path / "metrics.json").unlink(missing_ok=True)
 
 
 def rounds_in(folder: Path) -> list[Round]:

@@ -153,13 +153,15 @@ def _train(session: Session, round_: Round, control: Control, threads: int) -> I
     plan = plan.model_copy(update={"threads": plan.threads or threads})
     earlier = _earlier(session, config.get("continues"))
     class_ids = session.class_ids
+    resume = round_.state_files() if round_.has_model else None
     volumes: list[TrainingVolume] = []
     yield from _readable(
         session, plan.volumes, lambda volume: volumes.append(session.training_volume(volume, earlier, round_=round_))
     )
+    learned = {volume.id: session.annotation(volume.id).digests() for volume in volumes}
+    round_.read_labels(learned, further=resume is not None)
     yield from _warnings(session, [volume.id for volume in volumes])
     yield from _flattered(volumes)
-    resume = round_.state_files() if round_.has_model else None
     start = Model.load(round_.path) if resume else Model.load(earlier.path) if earlier is not None else None
     pretrained = None if resume else _pretrained(session, plan, config.get("pretrained"))
     keeper = SessionKeeper(round_, class_ids)
@@ -176,12 +178,16 @@ def _train(session: Session, round_: Round, control: Control, threads: int) -> I
         resume=resume,
     ):
         match event:
+            case events.Started():
+                round_.forget_metrics()
             case events.Finished():
                 _measure(round_, keeper, event)
             case events.PredictionReady():
                 keeper.mean_entropy[event.volume] = event.mean_entropy
             case events.Judged():
                 keeper.judged = {"held_out": event.held_out, "calibration": event.calibration}
+            case events.StepDone():
+                keeper.judged = {}  # those were other weights
             case events.VolumeFailed():
                 event = replace(event, name=session.volumes[event.volume].name)
         yield event

@@ -279,13 +279,13 @@ class Session(SessionFolder):
         """
         self.refuse_if_read_only()
         self.close()
-        held_out = settle(self) if plan.hold_out else {}
+        held_out = settle(self, plan.volumes) if plan.hold_out else {}
         continues, pretrained = beginnings(self.recent_rounds(), plan)
         created = new_round_in(
             self.path / "rounds",
             plan={**plan.model_dump(), "volumes": chosen(self.volumes, plan.volumes) if plan.volumes else []},
             classes=[c.model_dump() for c in self.classes],
-            digests=self.digests(),
+            digests=self.digests(plan.volumes),
             held_out=held_out,
             continues=continues,
             pretrained=pretrained,
@@ -355,10 +355,13 @@ class Session(SessionFolder):
         volumes = [self.training_volume(volume_id, since, round_=round_) for volume_id in self.volumes]
         return volumes, self.class_ids
 
-    def digests(self) -> dict[str, dict[str, str]]:
-        """Return the fingerprint of every annotated plane, by volume and plane; without volumes that are damaged."""
+    def digests(self, volumes: Sequence[str] = ()) -> dict[str, dict[str, str]]:
+        """Return the fingerprint of every annotated plane of some volumes, or all, by volume and plane.
+
+        Without volumes that are damaged.
+        """
         found: dict[str, dict[str, str]] = {}
-        for volume_id in self.volumes:
+        for volume_id in chosen(self.volumes, volumes):
             with suppress(InputError), self.visiting(volume_id) as annotation:
-                found[volume_id] = {str(p): annotation.digest(p) for p in annotation.annotated_planes()}
+                found[volume_id] = annotation.digests()
         return found
