@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,63 @@ def few_slices(result: dict[str, Any]) -> str:
 def _classes(row: dict[str, Any]) -> str:
     each = ["–" if value is None else f"{value:.2f}" for value in row["dice"].values()]
     return f"{row['mean_dice']:.3f}" + (f" ({', '.join(each)})" if len(each) > 1 else "")
+
+
+def methods(result: dict[str, Any]) -> str:
+    """Return the ranking of every data set: mean and spread over the seeds."""
+    ratios = {r["method"]: r["ratio"] for r in json.loads((RESULTS / "step_time.json").read_text())}
+    published = json.loads((RESULTS / "published.json").read_text())
+    parts = []
+    for title in dict.fromkeys(r["set"] for r in result["runs"]):
+        told = published.get(title, {})
+        head = [
+            title,
+            "seeds",
+            "Dice %",
+            "Jaccard %",
+            "HD95 mm",
+            "ASD mm",
+            "not found",
+            "step ÷ bare",
+            "peak MB",
+            *(f"Dice % in print, {setting}" for setting in told),
+        ]
+        lines = []
+        for (method, preset), runs in _ranked([r for r in result["runs"] if r["set"] == title]):
+            name = f"`{method}`" + (", then `supervised`" if method == "lrc" else "")
+            lines.append(
+                [
+                    name if preset == "product" else f"{name}, {preset}",
+                    len(runs),
+                    _spread(runs, "dice", 100),
+                    _spread(runs, "jaccard", 100),
+                    _spread(runs, "hd95_mm"),
+                    _spread(runs, "asd_mm"),
+                    sum(r["missed"] for r in runs),
+                    ratios.get(method, "–"),
+                    max(r["peak_MB"] for r in runs),
+                    *(figures.get(method, "–") for figures in told.values()),
+                ]
+            )
+        parts.append(table(head, lines))
+    return "\n\n".join(parts)
+
+
+def _ranked(runs: list[dict[str, Any]]) -> list[tuple[tuple[str, str], list[dict[str, Any]]]]:
+    """Return the runs of each method and preset that came to an end, the highest mean Dice first."""
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for run in runs:
+        if "failed" not in run:
+            found.setdefault((run["method"], run["preset"]), []).append(run)
+    return sorted(found.items(), key=lambda each: -statistics.fmean(r["dice"] for r in each[1]))
+
+
+def _spread(runs: list[dict[str, Any]], key: str, factor: float = 1) -> str:
+    """Return mean ± standard deviation of a score over the runs that have one."""
+    values = [factor * r[key] for r in runs if r[key] is not None]
+    if not values:
+        return "–"
+    return f"{statistics.fmean(values):.1f}" + (f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else "")
 
 
 TABLES: dict[str, Callable[[Any], str]] = {
