@@ -15,9 +15,12 @@ import numpy as np
 import pytest
 from small_sessions import plan
 
+from napari_semiseg.engine import events
 from napari_semiseg.errors import InputError, StorageError
-from napari_semiseg.session import Session, lock
+from napari_semiseg.session import Session, SliceState, lock
+from napari_semiseg.session.copying import copy_session
 from napari_semiseg.session.lock import HeldError, Holder, SessionLock, holder_of
+from napari_semiseg.session.supervisor import Supervisor
 
 HOLD = (
     "import sys, time; from pathlib import Path; from napari_semiseg.session.lock import SessionLock\n"
@@ -53,7 +56,7 @@ def test_the_second_is_told_who_holds_it_and_gets_it_when_the_first_lets_go(tmp_
     first.release()
     assert holder_of(tmp_path) is None
     SessionLock(tmp_path).release()
-    assert not os.listdir(tmp_path)
+    assert os.listdir(tmp_path) == [lock.LAST]
 
 
 def test_a_lock_whose_process_was_killed_is_taken_over_at_once(tmp_path, other):
@@ -137,7 +140,7 @@ def test_of_many_that_find_a_stale_lock_one_gets_it(tmp_path):
             thread.join()
         assert len(got) == 1
         got[0].release()
-        assert not os.listdir(tmp_path)
+        assert os.listdir(tmp_path) == [lock.LAST]
 
 
 def test_the_leftover_of_a_kill_while_taking_over_is_no_obstacle_for_long(tmp_path):
@@ -207,3 +210,116 @@ def test_a_hostile_record_of_a_process_kills_nothing(session):
     assert innocent.poll() is None
     innocent.kill()
     innocent.wait()
+
+
+def as_after_a_sleep(session):
+    """Stop the heartbeat of a session's lock, and let its last one be long ago."""
+    session.lock._ended.set()
+    session.lock._heart.join()
+    session.lock._ended.clear()
+    os.utime(session.path / lock.NAME, (1, 1))
+
+
+@pytest.mark.parametrize("gone_again", [False, True])
+def test_a_computer_that_slept_overwrites_nothing_of_who_took_the_session_over(
+    session, monkeypatch, tmp_path, gone_again
+):
+    with monkeypatch.context() as patch:
+        patch.setattr("platform.node", lambda: "ward-7")
+        session.hold()
+    annotation = session.annotation("heart")
+    as_after_a_sleep(session)
+
+    other = Session.open(session.path)
+    other.hold()
+    other.annotation("heart").set_plane(0, np.full((48, 48), 2, np.uint8))
+    other.annotation("heart").set_state(0, SliceState.COMPLETE)
+    other.add_class("valve")
+    other.close()
+    if gone_again:
+        other.let_go()
+    before = {path: path.read_bytes() for path in session.path.rglob("*") if path.is_file()}
+
+    # It wakes up: what it writes first comes before its next heartbeat.
+    annotation.set_plane(0, np.ones((48, 48), np.uint8))
+    with pytest.raises(StorageError, match=r"taken over by .+ on .+ while this program was away"):
+        session.close()
+    with pytest.raises(StorageError, match="taken over"):
+        session.release("heart")
+    with pytest.raises(InputError, match="taken over"):
+        session.add_class("septum")
+    with pytest.raises(InputError, match="Open the session anew"):
+        session.hold()
+    monkeypatch.setattr(lock, "_BEAT", 0.01)
+    session.lock._beat()
+    assert {path: path.read_bytes() for path in session.path.rglob("*") if path.is_file()} == before
+    assert (annotation.said[0] == 1).all(), "what was painted was lost"
+    copy, missing = copy_session(session, tmp_path / "rescued.semiseg")
+    assert (missing, (copy.annotation("heart").said[0] == 1).all()) == ([], True)
+    copy.let_go()
+    session.lock.release()
+    assert (other.lock is not None) == (not gone_again) == (session.path / lock.NAME).exists()
+    other.let_go()
+
+
+def test_a_lock_file_that_somebody_tidied_up_is_claimed_anew(session, monkeypatch):
+    session.hold()
+    as_after_a_sleep(session)
+    (session.path / lock.NAME).unlink()
+    assert session.may_write()
+    monkeypatch.setattr(lock, "_BEAT", 0.01)
+    threading.Timer(0.2, session.lock._ended.set).start()
+    session.lock._beat()
+    assert session.lock.is_mine
+    session.let_go()
+
+
+def test_two_computers_of_one_name_are_two(tmp_path):
+    """The number of the process says nothing about a process of the other computer."""
+    written(tmp_path, machine="that of the other", pid=2**22 + 1)
+    with pytest.raises(HeldError):
+        SessionLock(tmp_path)
+    # A copy of this machine, or this one before it started anew: only the heartbeat tells.
+    written(tmp_path, boot="another", pid=2**22 + 1)
+    with pytest.raises(HeldError):
+        SessionLock(tmp_path)
+    written(tmp_path, boot="another", pid=2**22 + 1, age=90)
+    SessionLock(tmp_path).release()
+    written(tmp_path, pid=2**22 + 1)
+    SessionLock(tmp_path).release()
+
+
+def test_a_worker_of_another_computer_of_this_name_is_neither_dead_nor_killed(session):
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    round_ = session.new_round(plan())
+    round_.claim(process.pid, worker=True)
+    record = json.loads((round_.path / "process.json").read_text())
+    for change, alive in (({"machine": "that of the other"}, True), ({"boot": "an earlier one"}, False)):
+        (round_.path / "process.json").write_text(json.dumps({**record, **change}))
+        assert round_.is_alive() == alive
+        round_.runner.kill()
+        assert not round_.is_being_written
+    time.sleep(0.1)
+    assert process.poll() is None
+    (round_.path / "process.json").write_text(json.dumps(record))
+    round_.runner.kill()
+    assert process.wait(10) == -signal.SIGKILL
+
+
+def test_where_the_system_does_not_tell_when_a_process_began_only_ones_own_worker_is_killed(session, monkeypatch):
+    monkeypatch.setattr("napari_semiseg.session.processes._start_time", lambda _: "")
+    processes = [subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], text=True) for _ in range(2)]
+    round_ = session.new_round(plan())
+    supervisor = Supervisor(patience=0.0)
+    monkeypatch.setattr(supervisor, "start", lambda: None)
+    round_.claim(processes[0].pid, worker=True)
+    supervisor.stop(round_, timeout=0.0)
+    assert (round_.control.wish().stop, round_.last_event()) == (True, None)
+    supervisor._process = processes[1]
+    round_.claim(processes[1].pid, worker=True)
+    supervisor.stop(round_, timeout=0.0)
+    assert processes[1].wait(10) == -signal.SIGKILL
+    assert isinstance(round_.last_event(), events.Failed)
+    assert processes[0].poll() is None
+    processes[0].kill()
+    processes[0].wait()

@@ -33,8 +33,8 @@ def write(
         annotation.set_plane(plane, swap_unsaid(values))
     for plane, state in states.items():
         annotation.set_state(plane, state)
-    session.refuse_if_read_only()
     annotation.flush()
+    session.refuse_if_read_only()  # afterwards: somebody may take it over at any time, and then nothing was written
 
 
 def create(place: Path, classes: list[LabelClass], entries: list[Entry]) -> tuple[Session, list[str]]:

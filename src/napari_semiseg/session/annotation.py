@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,8 @@ class Annotation:
 
     Attributes
     ----------
+    may_write : callable
+        Asked before every writing; while it returns False, `flush` writes nothing and everything stays to be written.
     said : ndarray of uint8, shape (planes, rows, columns)
         Class ids as painted; 255 not painted, 0 a background stroke.
     states : list of SliceState
@@ -83,9 +85,9 @@ class Annotation:
         Planes that were found painted without a state, since a crash came between the two: they are scribbled now.
     """
 
-    def __init__(self, folder: Path, shape: tuple[int, int, int], *, read_only: bool = False) -> None:
+    def __init__(self, folder: Path, shape: tuple[int, int, int]) -> None:
         self.folder = folder
-        self.read_only = read_only
+        self.may_write: Callable[[], bool] = lambda: True
         self.said = np.full(shape, UNSAID, np.uint8)
         self.states = [SliceState.UNLABELLED] * shape[0]
         self.revisions = [0] * shape[0]
@@ -152,7 +154,7 @@ class Annotation:
         return annotation
 
     @classmethod
-    def open(cls, folder: Path, shape: tuple[int, int, int], *, read_only: bool = False) -> Annotation:
+    def open(cls, folder: Path, shape: tuple[int, int, int]) -> Annotation:
         """Read an annotation.
 
         Raises
@@ -164,7 +166,7 @@ class Annotation:
             stored = zarr.open_array(folder / "annotation.zarr", mode="r")
             if stored.shape != shape or stored.dtype != np.uint8:
                 raise ValueError(f"shape {stored.shape} instead of {shape}")
-            annotation = cls(folder, shape, read_only=read_only)
+            annotation = cls(folder, shape)
             annotation.said[:] = stored[:]
         except (ValueError, TypeError, OSError, KeyError, RuntimeError, zarr.errors.BaseZarrError) as error:
             raise InputError(f"{folder / 'annotation.zarr'} is damaged ({error}); restore it from a backup.") from None
@@ -270,9 +272,9 @@ class Annotation:
         StorageError
             If the disk refuses; nothing is lost in memory.
         """
-        if self.read_only:
-            return []
         with self._writing:
+            if not self.may_write():
+                return []
             with self._lock:
                 # States and voxels of one moment: what changes while they are written is written next time.
                 planes = sorted(self._dirty)

@@ -12,7 +12,7 @@ from napari_semiseg.errors import InputError
 from napari_semiseg.session.choosing import looking_for
 from napari_semiseg.session.classes import changed_classes, free_id, index_of, new_class
 from napari_semiseg.session.damage import check_rounds, sweep
-from napari_semiseg.session.lock import HeldError, SessionLock, holder_of
+from napari_semiseg.session.lock import SessionLock
 from napari_semiseg.session.moving import move_folder
 from napari_semiseg.session.places import SUFFIX
 from napari_semiseg.session.predictions import StoredPrediction
@@ -121,13 +121,15 @@ class SessionFolder:
         ------
         HeldError
             If another program holds it.
+        InputError
+            If another program took it over from this one: what is in memory may be older than the folder.
         StorageError
             If nothing can be written there.
         """
+        if self.lock is not None and self.lock.check() is not None:
+            raise InputError(f"{self.lock.why_lost} Open the session anew to go on with what is in its folder.")
         if self.lock is None:
-            self.lock = SessionLock(
-                self.path, lambda: self.be_read_only(str(HeldError(self.path, holder_of(self.path))))
-            )
+            self.lock = SessionLock(self.path, self._on_lost)
         self.be_read_only("")
         sweep(self.path / "volumes")
         for sentence in check_rounds(self.path):
@@ -140,8 +142,18 @@ class SessionFolder:
 
     def refuse_if_read_only(self) -> None:
         """Raise an `InputError` with the reason if this program may not change the session."""
-        if self.why_read_only:
+        if not self.may_write():
             raise InputError(self.why_read_only)
+
+    def may_write(self) -> bool:
+        """Look whether this program may change the session: it may have been taken over since the last heartbeat."""
+        if self.lock is not None:
+            self.lock.check()
+        return not self.why_read_only
+
+    def _on_lost(self) -> None:
+        if self.lock is not None:
+            self.be_read_only(self.lock.why_lost)
 
     def _unlock(self) -> None:
         if self.lock is not None:

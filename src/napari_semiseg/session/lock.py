@@ -4,6 +4,10 @@ The file is created exclusively, which network drives honour, where advisory loc
 other machines. Its modification time is the heartbeat. A lock is stale when its process is gone (on this machine: no
 such number, or it belongs to a process that began later) or, on another machine, when its heart has not beaten for a
 while, measured by the clock of the drive.
+
+The file goes when it is let go of; who held it last is noted beside it and stays. So a program that was away (its
+computer slept, the drive was unplugged) and finds no lock knows whether somebody held it meanwhile: what it has in
+memory is then older than what is on disk.
 """
 
 from __future__ import annotations
@@ -22,9 +26,10 @@ from pathlib import Path
 
 from napari_semiseg.errors import InputError, StorageError
 from napari_semiseg.session.processes import Runner
-from napari_semiseg.session.storage import storing
+from napari_semiseg.session.storage import storing, write_bytes
 
 NAME = "lock.json"
+LAST = f"{NAME}.last"
 _BEAT = 10.0  # s between heartbeats
 _STALE = 60.0  # s without a heartbeat after which a lock of another machine is stale
 _TAKING = 10.0  # s that removing a stale lock may take
@@ -63,10 +68,9 @@ class Holder:
         """Read a lock file; None if there is none, or nothing that makes sense (one that is just being written)."""
         try:
             content = json.loads(path.read_bytes())
-            pid = int(content["pid"])
-            if not 0 < pid < 2**31:
+            process = Runner.of_record({**content, "host": _plain(content["host"])})
+            if process is None:
                 return None
-            process = Runner(pid, str(content["started"]), _plain(content["host"]))
             return cls(process, _plain(content["user"]), float(content["since"]), str(content["token"]))
         except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return None
@@ -115,7 +119,13 @@ class SessionLock:
     ----------
     folder : Path
     lost : callable, optional
-        Called, in a thread of its own, when somebody else took the lock: this machine slept, or the drive was away.
+        Called once, maybe in a thread of its own, when somebody else took the lock: this machine slept, or the drive
+        was away.
+
+    Attributes
+    ----------
+    taken_by : Holder or None
+        Who took it over.
 
     Raises
     ------
@@ -130,8 +140,15 @@ class SessionLock:
         self.holder = Holder.this()
         self._lost = lost
         self._ended = threading.Event()
+        self._looking = threading.Lock()
+        self.taken_by: Holder | None = None
         if not self._create():
             self._replace_stale()
+        try:
+            write_bytes(folder / LAST, self.holder.to_json(), durable=False)
+        except StorageError:
+            self.release()
+            raise
         self._heart = threading.Thread(target=self._beat, name="semiseg-lock", daemon=True)
         self._heart.start()
 
@@ -140,6 +157,31 @@ class SessionLock:
         """Whether the lock file is still this one's."""
         found = Holder.read(self.folder / NAME)
         return found is not None and found.token == self.holder.token
+
+    def check(self) -> Holder | None:
+        """Look who took the lock over, if anybody did, and tell it once; None where that cannot be seen at present.
+
+        Whoever is about to write asks before, since up to a heartbeat passes until it is noticed otherwise.
+        """
+        with self._looking:
+            if self.taken_by is not None or self._ended.is_set():
+                return self.taken_by
+            found = (Holder.read(self.folder / name) for name in (NAME, LAST))
+            others = [holder for holder in found if holder is not None and holder.token != self.holder.token]
+            if not others:
+                return None
+            self.taken_by = others[0]
+        self.release()  # it may have been claimed anew just before the other one was seen
+        self._lost()
+        return self.taken_by
+
+    @property
+    def why_lost(self) -> str:
+        """What to tell when somebody took the lock over."""
+        return (
+            f"{self.folder} was taken over by {self.taken_by} while this program was away, so it may have changed. "
+            "What you painted since is kept in memory: press “Save as…” to keep it elsewhere."
+        )
 
     def release(self) -> None:
         """Let others change the session."""
@@ -188,13 +230,12 @@ class SessionLock:
 
     def _beat(self) -> None:
         while not self._ended.wait(_BEAT):
+            if self.check() is not None:
+                return
             lock = self.folder / NAME
-            if self.is_mine:
+            if lock.exists():
                 with contextlib.suppress(OSError):
                     os.utime(lock)
-            elif lock.exists():
-                self._lost()
-                return
             else:
                 # The drive is away, or somebody tidied up; when the folder is there, it is claimed anew.
                 with contextlib.suppress(StorageError):
@@ -207,7 +248,7 @@ def _plain(text: object) -> str:
 
 
 def _is_stale(lock: Path, holder: Holder | None) -> bool:
-    if holder is not None and holder.process.is_here:
+    if holder is not None and holder.process.is_countable:
         return not holder.process.is_alive
     return _age(lock) > _STALE
 

@@ -40,8 +40,7 @@ class OpenAnnotations:
         with self._opening:  # two threads must not mend the same files
             if volume_id not in self._by_volume:
                 annotation = self._read(volume_id)
-                annotation.read_only = bool(self._session.why_read_only)
-                self._by_volume[volume_id] = annotation
+                self.put(volume_id, annotation)
                 if annotation.healed:
                     planes = ", ".join(map(str, annotation.healed))
                     self._session.report(
@@ -51,7 +50,8 @@ class OpenAnnotations:
             return self._by_volume[volume_id]
 
     def put(self, volume_id: str, annotation: Annotation) -> None:
-        """Keep the annotation of a volume that was just created."""
+        """Keep the annotation of a volume that was just read or created."""
+        annotation.may_write = self._session.may_write
         self._by_volume[volume_id] = annotation
 
     def release(self, volume_id: str) -> None:
@@ -64,9 +64,7 @@ class OpenAnnotations:
         """
         annotation = self._by_volume.get(volume_id)
         if annotation is not None:
-            if annotation.read_only and annotation.has_unsaved_strokes:
-                raise StorageError(self._session.why_read_only)
-            annotation.flush()
+            self._write(annotation)
             del self._by_volume[volume_id]
 
     @contextmanager
@@ -87,27 +85,24 @@ class OpenAnnotations:
         StorageError
             If something cannot be written; the rest is.
         """
-        annotations = list(self._by_volume.values())
-        if self._session.why_read_only and any(annotation.has_unsaved_strokes for annotation in annotations):
-            raise StorageError(self._session.why_read_only)
         failures = []
-        for annotation in annotations:
+        for annotation in list(self._by_volume.values()):
             try:
-                annotation.flush()
+                self._write(annotation)
             except StorageError as error:
                 failures.append(error)
         if failures:
             raise failures[0]
 
-    def be_read_only(self, read_only: bool) -> None:
-        """Refuse every stroke from now on, or take them again."""
-        for annotation in self._by_volume.values():
-            annotation.read_only = read_only
-
     def follow(self) -> None:
         """Write to where the session folder lies now."""
         for volume_id, annotation in self._by_volume.items():
             annotation.folder = self._session.volume_folder(volume_id)
+
+    def _write(self, annotation: Annotation) -> None:
+        annotation.flush()
+        if annotation.has_unsaved_strokes and self._session.why_read_only:
+            raise StorageError(self._session.why_read_only)
 
     def _read(self, volume_id: str) -> Annotation:
         """Read an annotation; if it is damaged and this program holds the session, it is mended and that is told."""

@@ -7,11 +7,13 @@ import os
 import platform
 import signal
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from napari_semiseg.errors import InputError
+from napari_semiseg.session.machine import boot_id, machine_id
 from napari_semiseg.session.storage import read_json, write_json
 
 
@@ -29,28 +31,44 @@ class Runner:
     worker : bool
         Whether it is a training process in the background, which may be ended for certain, or somebody's script or
         command line, which may only be asked.
+    machine, boot : str
+        See `napari_semiseg.session.machine`; empty where the system does not tell.
     """
 
     pid: int
     started: str
     host: str
     worker: bool = False
+    machine: str = ""
+    boot: str = ""
 
     @classmethod
     def of(cls, pid: int | None = None, *, worker: bool = False) -> Runner:
         """Describe a process of this machine, by default this one."""
         pid = os.getpid() if pid is None else pid
-        return cls(pid, _start_time(pid), platform.node(), worker)
+        return cls(pid, _start_time(pid), platform.node(), worker, machine_id(), boot_id())
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> Runner | None:
+        """Return what a file says of a process; None if it makes no sense.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError, OverflowError
+            If it makes even less.
+        """
+        pid = int(record["pid"])
+        if not 0 < pid < 2**31:  # 0 and negative numbers mean groups, or every process there is
+            return None
+        names = (str(record.get(name, "")) for name in ("machine", "boot"))
+        return cls(pid, str(record["started"]), str(record["host"]), bool(record.get("worker")), *names)
 
     @classmethod
     def read(cls, path: Path) -> Runner | None:
         """Read what `write` wrote; None if there is nothing, or nothing that makes sense."""
         try:
-            record: Any = read_json(path)
-            pid = int(record["pid"])
-            if not 1 < pid < 2**31:  # 0, 1 and negative numbers mean groups, or every process there is
-                return None
-            return cls(pid, str(record["started"]), str(record["host"]), bool(record.get("worker")))
+            found = cls.of_record(read_json(path))
+            return None if found is None or found.pid == 1 else found  # 1 starts all others and runs no round
         except (InputError, KeyError, TypeError, ValueError, AttributeError, OverflowError):
             return None
 
@@ -65,24 +83,26 @@ class Runner:
 
     @property
     def is_here(self) -> bool:
-        """Whether it is a process of this machine."""
-        return self.host == platform.node()
+        """Whether it is a process of this machine; files of older versions tell its name only."""
+        return self.host == platform.node() and self.machine in ("", machine_id())
+
+    @property
+    def is_countable(self) -> bool:
+        """Whether its number means something here: this machine has not started anew since, nor is it a container."""
+        return self.is_here and self.boot in ("", boot_id())
 
     @property
     def is_alive(self) -> bool:
         """Whether the process exists; one of another machine is believed to."""
-        return not self.is_here or _exists(self.pid, self.started)
+        return not self.is_here or (self.is_countable and _exists(self.pid, self.started))
 
     @property
     def can_be_killed(self) -> bool:
-        """Whether it is a worker of this machine."""
-        return self.worker and self.is_here and self.pid != os.getpid()
+        """Whether it is a worker of this machine, and one that can be told from others that got its number later."""
+        return self.worker and self.is_countable and self.pid != os.getpid() and bool(self.started)
 
     def kill(self) -> None:
-        """End the process at once, if that may be done and it is still the same.
-
-        A file that names a process without telling when it began is not trusted where the system knows that.
-        """
+        """End the process at once, if that may be done and it is still the same."""
         if self.can_be_killed and self.is_alive and self.started == _start_time(self.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)

@@ -51,11 +51,6 @@ class Session(SessionFolder):
         self._annotations = OpenAnnotations(self)
         self._verified: set[str] = set()
 
-    def be_read_only(self, why: str) -> None:
-        """Refuse every change from now on, saying why; an empty text allows them again."""
-        self._annotations.be_read_only(bool(why))
-        super().be_read_only(why)
-
     def let_go(self) -> None:
         """Write what is not on disk yet and let others change the session."""
         try:

@@ -148,10 +148,12 @@ class Supervisor:
         own = runner is not None and runner.pid == self.pid
         at_work = False
         if runner is not None and runner.is_alive:
-            if not runner.can_be_killed or round_ in [other for _, other in waiting[1:]]:
+            if not (own or runner.can_be_killed) or round_ in [other for _, other in waiting[1:]]:
                 return
             at_work = last is not None and time.time() - last.time < self._patience
-        if not at_work and runner is not None:
+        if not at_work and own and self._process is not None:
+            self._process.kill()  # known by more than its number
+        elif not at_work and runner is not None:
             runner.kill()
         if not _is_over(round_):
             round_.append(_stopped(round_, saving=at_work))
