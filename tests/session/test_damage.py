@@ -153,6 +153,15 @@ def test_damaged_parts_of_a_round_are_set_aside_and_the_other_round_stays(sessio
     assert not held_reports(session.path)
 
 
+def test_the_number_of_a_round_that_was_set_aside_is_not_given_out_again(session):
+    for _ in range(2):
+        session.new_round(plan())
+    (session.path / "rounds" / "0002" / "config.json").write_text("{")
+    assert len(held_reports(session.path)) == 1
+    assert [r.number for r in session.rounds()] == [1]
+    assert session.new_round(plan()).number == 3
+
+
 def held_reports(path):
     """What a second opening has to tell."""
     session = held(path)

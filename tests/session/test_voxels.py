@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 import pytest
-from small_sessions import only, write_image
+from small_sessions import only, plan, write_image
 
 from napari_semiseg.errors import InputError
 from napari_semiseg.session import Session, glance, voxels
@@ -108,10 +108,15 @@ def test_a_glance_needs_neither_voxels_nor_annotation(session):
     found = glance.glance(Session.open(session.path), volume)
     assert found.states == session.annotation(volume).states
     assert (found.predicted, found.round) == (None, None)
-    place = session.path / "rounds" / "0002" / "predictions" / f"{volume}.zarr"
-    place.mkdir(parents=True)
+    for round_ in (session.new_round(plan()), session.new_round(plan())):
+        place = round_.prediction_path(volume)
+        place.mkdir(parents=True)
+        for name in ("model.safetensors", "model.json"):
+            (round_.path / name).write_text("{}")
     assert glance.glance(session, volume).round == 2
     assert glance.glance(session, volume).predicted == pytest.approx(place.stat().st_mtime)
+    session.restore_round(1)
+    assert glance.glance(session, volume).round == 1, "opening the volume shows the round that was gone back to"
     (session.path / "volumes" / volume / "slices.json").write_text("{")
     assert {str(state) for state in glance.glance(session, volume).states} == {"unlabelled"}
 

@@ -15,11 +15,10 @@ import zarr
 from napari_semiseg.errors import InputError, NewerError
 from napari_semiseg.session.annotation import UNSAID, Annotation
 from napari_semiseg.session.predictions import StoredPrediction
-from napari_semiseg.session.rounds import Round
+from napari_semiseg.session.rounds import DAMAGED, Round
 from napari_semiseg.session.storage import read_json, storing
 from napari_semiseg.session.versions import SLICES
 
-FOLDER = "damaged"
 _FILES = ("annotation.zarr", "slices.json")
 _LEFTOVERS = (".semiseg-*", "*/.semiseg-*", "*/annotation.zarr/**/.semiseg-*")
 _YOUNG = 60.0  # s that a round may be without its configuration: somebody is creating it
@@ -37,7 +36,7 @@ def set_aside(session: Path, *places: Path) -> Path:
     ------
     StorageError
     """
-    folder = session / FOLDER / f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
+    folder = session / DAMAGED / f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
     for place in places:
         target = folder / place.relative_to(session)
         with storing(target):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +30,8 @@ class Glance:
     states : list of SliceState
         One per plane; all unlabelled where the record is damaged, as opening the volume will tell.
     predicted : float or None
-        When its newest prediction was made, seconds since the epoch.
+        When its prediction was made, seconds since the epoch: the newest one, unless an earlier round was
+        gone back to.
     round : int or None
         The round that made it.
     """
@@ -48,7 +50,7 @@ def glance(session: Session, volume: str) -> Glance:
     volume : str
         Its id.
     """
-    when, which = _prediction(session.path / "rounds", volume)
+    when, which = _prediction(session, volume)
     return Glance(states_of(session, volume), when, which)
 
 
@@ -64,17 +66,12 @@ def states_of(session: Session, volume: str) -> list[SliceState]:
     return states
 
 
-def _prediction(rounds: Path, volume: str) -> tuple[float | None, int | None]:
-    """Return time and round of the newest prediction, by the time of its folder."""
-    try:
-        numbers = sorted((int(path.name) for path in rounds.iterdir() if path.name.isdigit()), reverse=True)
-    except OSError:
-        return None, None
-    for number in numbers:
-        try:
-            return os.stat(rounds / f"{number:04d}" / "predictions" / f"{volume}.zarr").st_mtime, number
-        except OSError:
-            continue
+def _prediction(session: Session, volume: str) -> tuple[float | None, int | None]:
+    """Return time and round of the prediction that opening the volume shows, by the time of its folder."""
+    with suppress(OSError):
+        for round_ in reversed(session.recent_rounds()):
+            with suppress(OSError):
+                return os.stat(round_.prediction_path(volume)).st_mtime, round_.number
     return None, None
 
 

@@ -25,6 +25,8 @@ from napari_semiseg.session.versions import ROUND
 if TYPE_CHECKING:
     from napari_semiseg.engine.predict import Maps
 
+DAMAGED = "damaged"
+"""Folder of a session with what could not be read any more."""
 _POLL = 0.05  # s between looks at the events file
 _GRACE = 1.0  # s that a process may be gone before a run without a last event counts as failed
 
@@ -378,13 +380,16 @@ def rounds_in(folder: Path) -> list[Round]:
 def new_round_in(folder: Path, **config: Any) -> Round:
     """Create the folder of the next round and note what it is asked for.
 
+    No number is given out twice, not even one whose folder was set aside: later rounds name those that they continue.
+
     Raises
     ------
     StorageError
     """
     with storing(folder):
         folder.mkdir(exist_ok=True)
-        number = max((int(path.name) for path in folder.iterdir() if path.name.isdigit()), default=0) + 1
+        known = [*folder.iterdir(), *folder.parent.glob(f"{DAMAGED}/*/{folder.name}/*")]
+        number = max((int(path.name) for path in known if path.name.isdecimal()), default=0) + 1
         while (path := folder / f"{number:04d}").exists():
             number += 1
         path.mkdir()
