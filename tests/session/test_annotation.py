@@ -252,8 +252,8 @@ def test_a_proposal_that_a_crash_interrupts_does_not_count_as_scribbles(tmp_path
 
     write = annotation._write_planes
 
-    def crash(content):
-        write(content)
+    def crash(*planes):
+        write(*planes)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(annotation, "_write_planes", crash)  # after the voxels, before the states

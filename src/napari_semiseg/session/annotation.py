@@ -218,6 +218,20 @@ class Annotation:
             self.said[plane] = said
             self.mark_dirty(plane)
 
+    def change(self, planes: Mapping[int, np.ndarray], states: Mapping[int, SliceState]) -> None:
+        """Replace what is painted on planes, and states; whoever reads or writes meanwhile sees all of it or nothing.
+
+        Parameters
+        ----------
+        planes : mapping of int to ndarray of uint8, shape (rows, columns)
+        states : mapping of int to SliceState
+        """
+        with self._lock:
+            for plane, said in planes.items():
+                self.set_plane(plane, said)
+            for plane, state in states.items():
+                self.set_state(plane, state)
+
     def mark_dirty(self, plane: int) -> None:
         """Tell that a plane of `said` was changed in place."""
         with self._lock:
@@ -284,9 +298,12 @@ class Annotation:
             try:
                 # A plane that a crash leaves in between counts for too little, never for too much: a state that says
                 # less is on disk before the voxels, one that says more after them.
+                with storing(self.folder / "annotation.zarr"):
+                    stored = self._array() if planes else None  # what is wrong with the folder is told first
                 if record is not None and (weaker := self._weaker(planes, record)):
                     self._write_record({**self._stored, **weaker})
-                self._write_planes(content)
+                if stored is not None:
+                    self._write_planes(stored, content)
                 if record is not None:
                     self._write_record(record)
             except BaseException:
@@ -304,11 +321,8 @@ class Annotation:
                 found[plane] = {**self._stored.get(plane, {}), **record[plane]}
         return found
 
-    def _write_planes(self, content: Mapping[int, np.ndarray]) -> None:
-        if not content:
-            return
+    def _write_planes(self, stored: zarr.Array, content: Mapping[int, np.ndarray]) -> None:
         with storing(self.folder / "annotation.zarr"):
-            stored = self._array()
             for plane, said in content.items():
                 stored[plane] = said
         with self._lock:
@@ -341,7 +355,8 @@ class Annotation:
             Class ids; 0 background, 255 not said.
         """
         chosen = list(range(*planes.indices(len(self.said)))) if isinstance(planes, slice) else [planes]
-        return resolve(self.said[chosen], [self.states[plane] for plane in chosen])
+        with self._lock:
+            return resolve(self.said[chosen], [self.states[plane] for plane in chosen])
 
     def annotated_planes(self) -> list[int]:
         """Return the planes that say something."""
