@@ -107,7 +107,9 @@ def main() -> None:
     if record["runs"] and any(record[key] != value for key, value in settings.items()):
         parser.error(f"{options.out} was made with other settings; choose another --out")
     record |= {**settings, "processor": platform.processor() or platform.machine(), "threads": options.threads}
-    record["volumes"] = {title: Division.of(options.data, title, options).to_json() for title in options.sets}
+    record.setdefault("volumes", {}).update(
+        {title: Division.of(options.data, title, options).to_json() for title in options.sets}
+    )
     with one_process_per_run() as processes:
         for run in list(left(record, options))[: options.runs]:
             record["runs"].append(in_its_own_process(processes, run, options))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 from small_methods import built, draw_batch, has_gradient, shapes, tiny
 
 from napari_semiseg import methods
+from napari_semiseg.losses.foreground_contrast import kinds_contrast
 from napari_semiseg.losses.supervised import cross_entropy, dice_loss
 from napari_semiseg.methods import Setup, terms
 from napari_semiseg.methods.dual_stream import PrototypeMemory, prototype_weight
@@ -35,6 +37,8 @@ def setup(spacing=(1.0, 1.0, 1.0), planes=None, classes=3):
         # No more planes than there are, in whole multiples of 4, 2 and 16.
         ((10.0, 1.4, 1.4), 9, (12, 112, 112)),
         ((10.0, 1.0, 1.0), 5, (6, 112, 112)),
+        # 80 px of 1 mm are 8.9 planes of 9 mm, which are rounded up and halved once: 10.
+        ((9.0, 1.0, 1.0), 20, (10, 112, 112)),
         ((1.0, 1.0, 1.0), 20, (32, 112, 112)),
         # Thick planes: at least 8 of them.
         ((40.0, 1.0, 1.0), 30, (8, 112, 112)),
@@ -59,6 +63,35 @@ def test_networks_of_thick_planes_halve_them_less_often():
 def test_impossible_settings_are_refused(name, settings):
     with pytest.raises(ValidationError):
         methods.get(name).preset("product", small=True, **settings)
+
+
+def test_only_planes_have_neighbours_and_guidance_as_channels():
+    for settings in ({"context": 1}, {"guidance": True}):
+        with pytest.raises(ValidationError, match="for methods that look at planes"):
+            methods.get("mc_net").preset("product", small=True, **settings)
+        assert methods.get("mc_net").preset("product", small=True, dimensions="2d", **settings)
+
+
+def test_networks_of_volumes_have_the_width_norm_and_dropout_of_the_settings():
+    for norm, kind in (("batch", torch.nn.BatchNorm3d), ("instance", torch.nn.InstanceNorm3d)):
+        networks = built(tiny("mcf", width=4, norm=norm, dropout=0.3))
+        for name in STREAMS:
+            modules = list(networks[name].modules())
+            norms = [m for m in modules if isinstance(m, (torch.nn.BatchNorm3d, torch.nn.InstanceNorm3d))]
+            assert all(isinstance(m, kind) for m in norms)
+            assert norms[0].num_features == 4
+            assert {m.p for m in modules if isinstance(m, torch.nn.Dropout3d)} == {0.3}
+
+
+@pytest.mark.parametrize("name", VOLUMES)
+def test_the_paper_trains_by_sgd(name):
+    """Rate .01, falling by steps (constant in FBA-Net), decay 1e-4, batch norm, dropout .5, 112 × 112 × 80 voxels."""
+    paper = methods.get(name).preset("paper", small=False)
+    assert (paper.optimiser, paper.learning_rate, paper.weight_decay) == ("sgd", 0.01, 1e-4)
+    assert (paper.norm, paper.dropout, paper.crop, paper.depth) == ("batch", 0.5, 112, 80)
+    schedule = "constant" if name == "fba_net" else "step"
+    assert {rate.schedule for rate in paper.rates().values()} == {schedule}
+    assert {rate.base for rate in paper.rates().values()} == {0.01}
 
 
 @pytest.mark.parametrize("settings", [{"decoders": 1}, {"decoders": 4}, {"dimensions": "4d"}, {"contrast_loss": "x"}])
@@ -236,6 +269,52 @@ def test_every_switch_of_the_contrast_changes_it(settings, dimensions):
     assert values[0] != values[1]
 
 
+def test_maps_are_halved_and_pooled_about_zero():
+    """Of 10 × 14 × 14 in a patch; background is 1 − foreground; representations are not negative."""
+    torch.manual_seed(0)
+    module = ContrastModule(2, 3, "pooled", ()).eval()
+    assert module.reduce.stride == (2, 2, 2)
+    maps = module.pool(torch.sigmoid(module.norm(module.reduce(boxes()))))[:, 0]
+    assert maps.shape == (4, 10, 14, 14)
+    foreground, background = module(boxes())
+    expected = (
+        torch.relu(module.project[0](maps.flatten(1) - 0.5)),
+        torch.relu(module.project[1](0.5 - maps.flatten(1))),
+    )
+    assert torch.allclose(foreground, expected[0], atol=1e-5)
+    assert torch.allclose(background, expected[1], atol=1e-5)
+
+
+def test_the_released_form_takes_odd_patches():
+    z = ContrastModule(2, 3, "released", (9, 32, 32))(boxes((9, 32, 32)))
+    assert [tuple(each.shape) for each in z] == [(4, 128)] * 2
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"contrast_loss": "info_nce", "temperature": 0.5}, {"contrast_form": "released"}, {"alpha": 1.0}]
+)
+def test_the_contrast_is_that_of_every_decoder_by_its_own_module(settings):
+    method = tiny("fba_net", contrast=2.0, **settings)
+    networks, batch = built(method).eval(), draw_batch(method, shapes())
+    decoders = networks["network"](batch.image).of_all_decoders
+    assert not torch.equal(decoders[0].logits, decoders[1].logits)
+    expected = sum(
+        kinds_contrast(
+            module(decoder.logits),
+            loss=method.contrast_loss,
+            alpha=method.alpha,
+            temperature=method.temperature,
+            released="contrast_form" in settings,
+        )
+        for module, decoder in zip(networks["contrast"], decoders, strict=True)
+    )
+    found = method.losses(networks, batch, 0.5)["contrast"]
+    assert found.item() == pytest.approx(2 * expected.item(), rel=1e-4)
+    with torch.autocast("cpu", torch.bfloat16):  # half the digits in the networks, all of them in the contrast
+        assert method.losses(networks, batch, 0.5)["contrast"].dtype == torch.float32
+    assert method.rates()["contrast"] == method.rates()["network"]
+
+
 def test_contrast_of_every_decoder_adds_up():
     method = tiny("fba_net", contrast=2.0)
     networks, batch = built(method).eval(), draw_batch(method, shapes())
@@ -347,6 +426,51 @@ def test_the_confidence_moves_over_the_run():
     assert at[2] == 0
 
 
+DIRECTIONS = torch.tensor([[1.0, 0.0], [-0.5, 0.75**0.5], [-0.5, -(0.75**0.5)]])
+
+
+@pytest.mark.parametrize("winner", [0, 1])
+def test_dual_stream_by_hand(winner):
+    """D-eq 2 to 7 at t = .5 T, where the ramp is .286505 and λ_c = λ·e⁻¹."""
+    method = tiny("dual_stream", unreliable=0.3, confidence=0.4, final_confidence=0.5, contrast=0.2)
+    batch = draw_batch(method, shapes())
+    outputs = streams(batch)
+    best, other = (outputs[i].logits.detach().softmax(dim=1) for i in (winner, 1 - winner))
+    entropies = -(best * best.log()).sum(dim=1)
+    ordered = entropies[batch.unsaid].sort().values
+    sure = batch.unsaid & (entropies <= ordered[math.ceil(0.7 * len(ordered)) - 1])
+    pseudo = best.argmax(dim=1)
+    # Features of sure voxels point in the direction of their class, those of the others in that of the next one.
+    features = DIRECTIONS[torch.where(sure, pseudo, (pseudo + 1) % 3)].movedim(-1, 1)
+    outputs[1 - winner] = NetworkOutput(outputs[1 - winner].logits, {"full": features})
+    networks = built(method)
+    losses = method.mutual_losses(networks, outputs, winner, batch, 0.5)
+
+    label = torch.where(sure, pseudo, 255)
+    taught = cross_entropy(outputs[1 - winner].logits, label) + dice_loss(outputs[1 - winner].logits, label)
+    assert losses["loser from winner"].item() == pytest.approx(0.286505 * taught.item(), rel=1e-3)
+
+    differ = batch.unsaid & (pseudo != other.argmax(dim=1))
+    differ &= (best.amax(dim=1) > 0.45) & (other.amax(dim=1) > 0.45)
+    apart = (best - other).abs().sum(dim=1)[differ].mean()
+    assert losses["disagreement"].item() == pytest.approx(0.286505 * apart.item(), rel=1e-3)
+
+    # .2·e⁻¹·(3 + ln(1 + 2e⁻³)): squared distances are 3 to two prototypes, that of its class one of them, and 0 to one.
+    assert losses["prototypes"].item() == pytest.approx(0.2 * math.exp(-1) * 3.0949, rel=1e-3)
+    memory = networks["prototypes"]
+    assert torch.allclose(memory.centres[1 - winner], DIRECTIONS, atol=1e-4)
+    assert not memory.known[winner].any()
+
+
+def test_prototypes_alone_push_each_other_apart():
+    """Without unsure voxels L_c is the repulsion; equal features are at 1."""
+    method = tiny("dual_stream", unreliable=0.0, contrast=1.0)
+    batch = draw_batch(method, shapes())
+    outputs = [NetworkOutput(o.logits, {"full": torch.ones_like(o.features["full"])}) for o in streams(batch)]
+    loss = method.mutual_losses(built(method), outputs, 0, batch, 1.0)["prototypes"]
+    assert loss.item() == pytest.approx(1.0, rel=1e-5)
+
+
 @pytest.mark.parametrize("winner", [0, 1])
 def test_prototypes_draw_the_features_of_the_loser(winner):
     method = tiny("dual_stream")
@@ -402,8 +526,35 @@ def test_prototypes_are_remembered_by_network_for_classes_that_are_missing():
     memory.completed(0, torch.tensor([[0.0, 1.0]] * 3), torch.tensor([True, False, False]))
     assert torch.allclose(memory.centres[0, 0], torch.tensor([0.9, 0.1]))
     assert not memory.known[1].any()
+    memory.eval()
+    before = memory.centres.clone()
+    memory.completed(1, torch.ones(3, 2), torch.tensor([True, True, True]))
+    assert torch.equal(memory.centres, before)
+    assert not memory.known[1].any()
     memory.forget()
     assert not memory.known.any()
+    assert not memory.centres.any()
+
+
+@pytest.mark.parametrize("name", ["mcf", "dual_stream"])
+def test_both_networks_predict_alike_and_learn_by_the_schedule(name):
+    method = tiny(name, schedule="step", learning_rate=0.5)
+    assert method.shares() == (0.5, 0.5)
+    assert {key: (rate.base, rate.schedule) for key, rate in method.rates().items()} == dict.fromkeys(
+        STREAMS, (0.5, "step")
+    )
+
+
+@pytest.mark.parametrize("name", ["mcf", "dual_stream"])
+def test_supervision_is_cross_entropy_and_dice_of_each_network(name):
+    method = tiny(name)
+    batch = draw_batch(method, shapes())
+    networks = built(method).eval()
+    losses = method.losses(networks, batch, 0.5)
+    for key in STREAMS:
+        logits = networks[key](batch.image).logits
+        expected = cross_entropy(logits, batch.label) + dice_loss(logits, batch.label)
+        assert losses[f"{key} supervised"].item() == pytest.approx(expected.item(), rel=1e-4)
 
 
 @pytest.mark.parametrize("name", ["mcf", "dual_stream"])
