@@ -14,6 +14,8 @@ import pytest
 
 pytest.importorskip("napari")
 
+from napari_semiseg.gui.hands import Hands as BareHands
+
 
 @pytest.fixture(autouse=True)
 def sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -47,8 +49,8 @@ def volume_file(tmp_path: Path) -> Path:
     return path
 
 
-class Hands:
-    """What a person does: mouse on the canvas, keys, waiting.
+class Hands(BareHands):
+    """Hands that wait as tests do.
 
     Parameters
     ----------
@@ -57,46 +59,8 @@ class Hands:
     """
 
     def __init__(self, viewer: Any, qtbot: Any):
-        from qtpy.QtOpenGLWidgets import QOpenGLWidget
-        from qtpy.QtWidgets import QApplication
-
-        self.viewer, self.qtbot = viewer, qtbot
-        windows = [w for w in QApplication.topLevelWidgets() if w.findChild(QOpenGLWidget) is not None]
-        self.window = windows[-1]
-        self.canvas = self.window.findChild(QOpenGLWidget)
-
-    def pixel(self, row: float, column: float) -> Any:
-        """Return where a voxel of the shown plane is on the canvas."""
-        from qtpy.QtCore import QPoint
-
-        camera, layer = self.viewer.scene.camera, self.viewer.layers[0]
-        scale = np.asarray(layer.scale)[-2:]
-        world = np.array([row, column]) * scale
-        offset = (world - np.asarray(camera.center)[-2:]) * camera.zoom
-        return QPoint(round(self.canvas.width() / 2 + offset[1]), round(self.canvas.height() / 2 + offset[0]))
-
-    def stroke(self, *points: tuple[float, float]) -> None:
-        """Drag the mouse with the left button pressed through voxels (row, column) of the shown plane."""
-        from qtpy.QtCore import QEvent, QPointF, Qt
-        from qtpy.QtGui import QMouseEvent
-        from qtpy.QtWidgets import QApplication
-
-        left, none = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton
-
-        def send(kind: Any, place: Any, button: Any, buttons: Any) -> None:
-            inside = QPointF(place)
-            event = QMouseEvent(
-                kind, inside, QPointF(self.canvas.mapToGlobal(place)), button, buttons, Qt.KeyboardModifier.NoModifier
-            )
-            QApplication.sendEvent(self.canvas, event)
-            QApplication.processEvents()
-
-        first, *_ = places = [self.pixel(*point) for point in points]
-        send(QEvent.Type.MouseMove, first, none, none)
-        send(QEvent.Type.MouseButtonPress, first, left, left)
-        for place in places:
-            send(QEvent.Type.MouseMove, place, none, left)
-        send(QEvent.Type.MouseButtonRelease, places[-1], left, none)
+        super().__init__(viewer)
+        self.qtbot = qtbot
 
     def fill_circle(self, row: float, column: float, radius: float) -> None:
         """Paint a disc as a person would: its outline in one stroke, then its inside with the fill tool."""
@@ -108,19 +72,6 @@ class Hands:
         layer.mode = "fill"
         self.stroke((row, column))
         layer.mode = "paint"
-
-    def key(self, key: Any, modifier: Any = None) -> None:
-        """Press a key over the canvas."""
-        from qtpy.QtCore import Qt
-
-        self.qtbot.keyClick(self.canvas, key, modifier or Qt.KeyboardModifier.NoModifier)
-
-    def click(self, button: Any) -> None:
-        """Click a widget."""
-        from qtpy.QtCore import Qt
-
-        assert button.isEnabled(), f"disabled: {button.toolTip()}"
-        self.qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
 
     def wait(self, condition: Callable[[], Any], timeout: float = 10.0) -> None:
         """Let the application run until a condition holds."""
