@@ -36,6 +36,23 @@ def test_reads_only_the_plane_that_is_asked_for(stored):
     np.testing.assert_allclose(plane, stored.array[2] / 255, rtol=1e-6)
 
 
+def test_a_plane_that_several_ask_for_or_that_was_fetched_is_read_once(stored):
+    stack = PlaneStack(SHAPE)
+    stack.rest_on(stored)
+    for key in (np.s_[2], np.s_[2, 1:3], np.s_[2:3], np.s_[2]):
+        np.testing.assert_array_equal(stack[key], stored.array[key])
+    assert stored.reads == 1
+    stack.fetch(3)
+    stack.fetch(6)  # there is no such plane
+    assert stored.reads == 2
+    np.testing.assert_array_equal(stack[3], stored.array[3])
+    assert stored.reads == 2
+    other = Counting(stored.array[::-1].copy())
+    stack.rest_on(other)
+    np.testing.assert_array_equal(stack[2], other.array[2])
+    assert other.reads == 1, "a plane of the earlier array was shown"
+
+
 @pytest.mark.parametrize(
     "key",
     [

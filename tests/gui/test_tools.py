@@ -30,7 +30,8 @@ def clear(panel) -> None:
         if entry.locked:
             desk.brush.toggle_lock(entry.id)
     desk.brush_settings.set_masked(False)
-    desk.superpixel_brush.set(False)
+    for tool in desk.canvas_tools:
+        tool.set(False)
     desk.proposals.discard()
     layer = desk.sheet.annotation
     layer.data = np.zeros_like(layer.data)
@@ -175,6 +176,47 @@ def check_superpixels(panel, hands):
     layer.mode = "paint"
     assert not desk.superpixel_brush.active
     assert not panel.label.tools.superpixels.isChecked()
+
+
+def check_the_outline_tool(panel, hands):
+    desk, layer = panel.desk, panel.desk.sheet.annotation
+    desk.sheet.go_to(5)
+    hands.key(Qt.Key.Key_P, SHIFT)
+    table = panel.label.classes.table
+    hands.qtbot.mouseClick(
+        table.viewport(), Qt.MouseButton.LeftButton, pos=table.visualItemRect(table.item(0, 1)).center()
+    )
+    assert hands.window.focusWidget() is table
+    hands.key(Qt.Key.Key_O)  # a key of the canvas, though the table has the focus
+    assert panel.label.tools.outline.isChecked()
+    assert not desk.superpixel_brush.active, "two tools at once"
+    square = [(20, 20), (20, 40), (40, 40), (40, 20), (24, 20)]  # left open: releasing closes it
+    hands.stroke(*square)
+    inside = np.zeros(layer.data.shape[1:], bool)
+    inside[20:41, 20:41] = True
+    np.testing.assert_array_equal(layer.data[5] == 1, inside)
+    assert not layer.data[[4, 6]].any()
+    assert steps(panel) == 1
+    hands.stroke((50, 60))
+    np.testing.assert_array_equal(layer.data[5] == 1, inside, "a click alone outlines nothing")
+    assert not desk.brush_settings.masked
+    desk.classes.update(1, locked=True)
+    desk.brush.select(2)
+    assert desk.outline.active, "choosing what to paint with keeps the tool"
+    hands.stroke((30, 30), (30, 50), (50, 50), (50, 30))
+    assert (layer.data[5][inside] == 1).all(), "a locked class was painted over"
+    assert layer.data[5, 45, 45] == 2
+    desk.brush.select(0)
+    hands.stroke((42, 30), (42, 52), (52, 52), (52, 28), (42, 28))
+    assert set(np.unique(layer.data[5])) == {0, 1, 2}
+    assert (layer.data[5, 43:52, 29:51] == 0).all(), "the eraser's label erases what is inside"
+    hands.key(Qt.Key.Key_Z, CONTROL)
+    hands.key(Qt.Key.Key_Z, CONTROL)
+    np.testing.assert_array_equal(layer.data[5] == 1, inside)
+    assert not (layer.data[5] == 2).any()
+    hands.key(Qt.Key.Key_O)
+    assert not panel.label.tools.outline.isChecked()
+    assert str(layer.mode) == "paint"
 
 
 def disc(row: float, radius: float) -> np.ndarray:
@@ -352,6 +394,7 @@ CHECKS = (
     check_the_range_mask,
     check_the_brush_is_measured_in_millimetres,
     check_superpixels,
+    check_the_outline_tool,
     check_filling_between,
     check_proposals_spare_what_is_painted,
     check_copying,

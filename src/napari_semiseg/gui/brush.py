@@ -37,7 +37,7 @@ class Brush:
             return
         layer = self.desk.sheet.annotation
         layer.selected_label = class_id
-        if str(layer.mode) not in PAINTING and not self.desk.superpixel_brush.active:
+        if str(layer.mode) not in PAINTING and not any(tool.active for tool in self.desk.canvas_tools):
             layer.mode = "paint"
 
     @told

@@ -16,6 +16,7 @@ from napari_semiseg.errors import DamagedError, InputError
 from napari_semiseg.gui import intake
 from napari_semiseg.gui.accepting import Accepting
 from napari_semiseg.gui.access import Access
+from napari_semiseg.gui.ahead import Ahead
 from napari_semiseg.gui.background import Lane
 from napari_semiseg.gui.binder import Binder, let_go
 from napari_semiseg.gui.brush import Brush
@@ -29,6 +30,7 @@ from napari_semiseg.gui.keeper import Keeper
 from napari_semiseg.gui.loading import Loaded, load
 from napari_semiseg.gui.marks import Marks
 from napari_semiseg.gui.metadata import KEY, image_attributes
+from napari_semiseg.gui.outline_tool import OutlineTool
 from napari_semiseg.gui.problems import explain, told
 from napari_semiseg.gui.proposals import Proposals
 from napari_semiseg.gui.reader import is_session
@@ -114,8 +116,11 @@ class Desk:
         self.regions = Regions(self)
         self.accepting = Accepting(self)
         self.superpixel_brush = SuperpixelBrush(self)
+        self.outline = OutlineTool(self)
+        self.canvas_tools = (self.superpixel_brush, self.outline)
         self.exporter = Exporter(self)
         self.shelf = Shelf(self)
+        self.ahead = Ahead(self)
         self.access = Access(self)
         self._told_not_saved = False
         self.history = History(self)
@@ -252,7 +257,7 @@ class Desk:
         assert sheet is not None
         if self.session is not None:
             sheet.belongs_to(self.session.path)
-        for tool in (self.brush, self.brush_settings, self.superpixel_brush):
+        for tool in (self.brush, self.brush_settings, *self.canvas_tools):
             tool.take(sheet)
         sheet.annotation.events.paint.connect(self._on_paint)
         sheet.overlays.damaged.connect(self._on_damage)
@@ -382,8 +387,8 @@ class Desk:
         self.access.close()
         self.training.close()
         self.compute.close(wait=False)
-        self.shelf.close()
-        self.survey.close()
+        for part in (self.shelf, self.survey, self.ahead):
+            part.close()
         self.training.lane.close(wait=False)
         self.keeper.finish(self.binder.at_last)
         if self.sheet is not None:

@@ -92,6 +92,12 @@ class Overlays:
         if key in self.made:
             self.made[key].visible = visible
 
+    def fetch(self, plane: int) -> None:
+        """Read what is shown of a plane that will be shown soon; may run in another thread."""
+        for key, layer in list(self.made.items()):
+            if layer.visible:
+                self.stacks[key].fetch(plane)
+
     def rest_on(self, stored: Any) -> None:
         """Show the stored prediction of a round, or none; previews of planes are forgotten.
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from napari_semiseg.errors import DamagedError
+
+KEPT = 16
+"""Planes of a stored array that stay in memory."""
+FEW = 4
+"""So many planes are read one by one, so that those in memory are not read again."""
 
 
 class PlaneStack:
@@ -32,6 +40,8 @@ class PlaneStack:
         self._base: Any = None
         self._channel: int | None = None
         self._planes: dict[int, NDArray[np.uint8]] = {}
+        self._kept: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
+        self._keeping = Lock()
         self.on_damage: Callable[[DamagedError], object] = lambda error: None
         """Hears, once for every stored array, that it cannot be read; nothing is shown where it cannot."""
         self._damaged = False
@@ -67,7 +77,9 @@ class PlaneStack:
         expected = self.shape if channel is None else (None, *self.shape)
         if shape is not None and (len(shape) != len(expected) or shape[-3:] != self.shape):
             raise ValueError(f"the stored array is {shape}, but this volume is {self.shape}")
-        self._base, self._channel = base, channel
+        with self._keeping:
+            self._base, self._channel = base, channel
+            self._kept.clear()
         self._damaged = False
         self._planes.clear()
 
@@ -104,17 +116,38 @@ class PlaneStack:
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray:
         return np.asarray(self[:], dtype=dtype)
 
+    def fetch(self, index: int) -> None:
+        """Read a plane that will be shown soon; may run in another thread, and leaves damage to who shows it."""
+        with suppress(DamagedError):
+            if 0 <= index < self.shape[0] and index not in self._planes:
+                self._read(index)
+
     def _plane(self, index: int) -> NDArray[np.uint8]:
         if index in self._planes:
             return self._planes[index]
-        if self._base is None:
-            return np.zeros(self.shape[1:], np.uint8)
         return self._stored(index, self.shape[1:])
+
+    def _read(self, index: int) -> NDArray[np.uint8]:
+        """Return a stored plane; the latest are kept, since several ask for the shown one."""
+        base, channel = self._base, self._channel
+        if base is None:
+            return np.zeros(self.shape[1:], np.uint8)
+        with self._keeping:
+            if index in self._kept:
+                self._kept.move_to_end(index)
+                return self._kept[index]
+        found = np.asarray(base[index] if channel is None else base[channel, index])
+        with self._keeping:
+            if base is self._base and channel == self._channel:
+                self._kept[index] = found
+                while len(self._kept) > KEPT:
+                    self._kept.popitem(last=False)
+        return found
 
     def _block(self, key: Any, chosen: Any) -> NDArray[np.uint8]:
         if self._base is None:
             block = np.zeros((len(chosen), *self.shape[1:]), np.uint8)
-        elif isinstance(key, slice):
+        elif isinstance(key, slice) and len(chosen) > FEW:
             block = self._stored(key, (len(chosen), *self.shape[1:])).copy()
         else:
             return np.stack([self._plane(index) for index in chosen])
@@ -125,6 +158,8 @@ class PlaneStack:
 
     def _stored(self, key: Any, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         try:
+            if isinstance(key, int):
+                return self._read(key)
             return np.asarray(self._base[key] if self._channel is None else self._base[self._channel, key])
         except DamagedError as error:
             if not self._damaged:

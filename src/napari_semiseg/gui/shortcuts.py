@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_semiseg.gui.accepting import KEY as ACCEPT_KEY
+from napari_semiseg.gui.outline_tool import KEY as OUTLINE_KEY
 from napari_semiseg.gui.survey import HOLD_OUT_KEY, STEP_KEYS
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ SHORTCUTS = (
     Shortcut("[", "Painting", "Smaller brush"),
     Shortcut("]", "Painting", "Larger brush"),
     Shortcut("X", "Painting", "Swap the selected class and the eraser"),
+    Shortcut(OUTLINE_KEY, "Painting", "Outline tool on or off", lambda desk: desk.outline.toggle()),
     Shortcut("Shift-P", "Painting", "Superpixel brush on or off", lambda desk: desk.superpixel_brush.toggle()),
     Shortcut(
         "Shift-M", "Painting", "Range mask of the brush on or off", lambda desk: desk.brush_settings.toggle_range()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from qtpy.QtCore import QEvent, QObject, QSize, Qt
 from qtpy.QtWidgets import (
+    QAbstractItemView,
     QComboBox,
     QDoubleSpinBox,
     QFrame,
@@ -149,7 +150,16 @@ def allow(target: QWidget, why_not: str | None) -> None:
     if not target.property("purpose"):
         target.setProperty("purpose", target.toolTip())
     target.setEnabled(why_not is None)
-    target.setToolTip(str(target.property("purpose")) if why_not is None else why_not)
+    tip = str(target.property("purpose")) if why_not is None else why_not
+    if tip != target.toolTip():
+        target.setToolTip(tip)
+
+
+def set_suffix(box: QDoubleSpinBox, unit: str) -> None:
+    """Show a unit after a number; Qt lays everything out anew even for one that is shown already."""
+    suffix = f" {unit}" if unit else ""
+    if suffix != box.suffix():
+        box.setSuffix(suffix)
 
 
 def whole(value: int, low: int, high: int, tooltip: str, *, step: int = 1, unit: str = "") -> QSpinBox:
@@ -217,6 +227,26 @@ class VerticalScrollArea(QScrollArea):
         if event is not None and watched is self.widget() and event.type() == QEvent.Type.LayoutRequest:
             self.updateGeometry()
         return super().eventFilter(watched, event)
+
+
+class LettersPass(QObject):
+    """Lets the keys of the canvas work while a list or a table has the focus, which would search its rows for them."""
+
+    def serve(self, panel: QWidget) -> None:
+        """Look after all lists, tables and choices of a panel."""
+        for widget in (*panel.findChildren(QAbstractItemView), *panel.findChildren(QComboBox)):
+            widget.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Leave letters and digits to whoever contains the widget, and so in the end to napari."""
+        pressed, window = cast(Any, event), cast(Any, watched).window()
+        if pressed.type() != QEvent.Type.KeyPress or window.windowType() == Qt.WindowType.Popup:
+            return False
+        text = pressed.text().strip()
+        passed = bool(text) and text.isprintable()
+        if passed:
+            pressed.ignore()
+        return passed
 
 
 def scrolling(content: QWidget) -> QScrollArea:

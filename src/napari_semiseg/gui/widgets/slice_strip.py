@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from qtpy.QtCore import QEvent, QPointF, QRectF, QSize, Qt
-from qtpy.QtGui import QBrush, QColor, QPainter, QPen, QPolygonF
+from qtpy.QtGui import QBrush, QColor, QPainter, QPen, QPixmap, QPolygonF
 from qtpy.QtWidgets import QLabel, QSizePolicy, QToolButton, QToolTip, QWidget
 
 from napari_semiseg.gui import theme
@@ -58,6 +58,9 @@ class SliceStrip(QWidget):
         self.desk = desk
         self._theme = theme_name
         self._lines: list[SliceLine] = []
+        self._picture: QPixmap | None = None
+        self.drawn = 0
+        """How often all slices were drawn; showing another one only moves the frame."""
         self.setFixedHeight(HEIGHT)
         self.setMinimumWidth(200)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
@@ -74,13 +77,20 @@ class SliceStrip(QWidget):
 
     def refresh(self) -> None:
         """Draw what is known now."""
-        self._lines = self.desk.survey.lines()
-        self.update()
+        lines = self.desk.survey.lines()
+        if lines != self._lines:
+            self._lines = lines
+            self._draw_anew()
 
     def set_theme(self, theme_name: str) -> None:
         """Follow napari's theme."""
         self._theme = theme_name
-        self.update()
+        self._draw_anew()
+
+    def resizeEvent(self, event: Any) -> None:
+        """Draw the slices as wide as they are now."""
+        self._draw_anew()
+        super().resizeEvent(event)
 
     def plane_at(self, x: float) -> int | None:
         """Return the slice at a place, None without a volume."""
@@ -127,16 +137,39 @@ class SliceStrip(QWidget):
         )
 
     def paintEvent(self, event: Any) -> None:
-        """Draw the cells."""
+        """Draw the slices, and a frame around the shown one."""
+        if self._picture is None:
+            self._picture = self._draw()
         painter = QPainter(self)
+        painter.drawPixmap(0, 0, self._picture)
+        if self._lines and self.desk.sheet is not None:
+            cell = self.cell(self.desk.sheet.plane)
+            painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+            painter.setPen(QPen(QColor(theme.colour(self._theme, "text")), 2))
+            middle = max(cell.width(), 5.0) / 2
+            painter.drawRect(QRectF(cell.center().x() - middle, 1, 2 * middle, HEIGHT - 2))
+        painter.end()
+
+    def _draw_anew(self) -> None:
+        self._picture = None
+        self.update()
+
+    def _draw(self) -> QPixmap:
+        """Return a picture of all slices: drawing hundreds takes longer than showing the next one."""
+        self.drawn += 1
+        picture = QPixmap(self.size() * self.devicePixelRatio())
+        picture.setDevicePixelRatio(self.devicePixelRatio())
+        picture.fill(Qt.GlobalColor.transparent)
+        painter = QPainter(picture)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         text = QColor(theme.colour(self._theme, "text"))
         accent = QColor(theme.colour(self._theme, "warning"))
+        colours = {state: QColor(state_colour(state, self._theme)) for state in {line.state for line in self._lines}}
         highest = max((line.entropy for line in self._lines if line.entropy is not None), default=0.0) or 1.0
         for plane, line in enumerate(self._lines):
             cell = self.cell(plane)
             gap = 1.0 if cell.width() > 4 else 0.0
-            painter.fillRect(cell.adjusted(0, 0, -gap, 0), QColor(state_colour(line.state, self._theme)))
+            painter.fillRect(cell.adjusted(0, 0, -gap, 0), colours[line.state])
             if line.state == "scribbled" and cell.width() > 4:
                 painter.fillRect(cell.adjusted(0, 0, -gap, 0), QBrush(text, Qt.BrushStyle.BDiagPattern))
             if line.entropy is not None:
@@ -146,13 +179,8 @@ class SliceStrip(QWidget):
                 self._triangle(painter, cell, accent)
             if line.held_out:
                 self._diamond(painter, cell, text)
-        if self._lines and self.desk.sheet is not None:
-            cell = self.cell(self.desk.sheet.plane)
-            painter.setBrush(Qt.BrushStyle.NoBrush)
-            painter.setPen(QPen(text, 2))
-            middle = max(cell.width(), 5.0) / 2
-            painter.drawRect(QRectF(cell.center().x() - middle, 1, 2 * middle, HEIGHT - 2))
         painter.end()
+        return picture
 
     @staticmethod
     def _triangle(painter: QPainter, cell: QRectF, colour: QColor) -> None:

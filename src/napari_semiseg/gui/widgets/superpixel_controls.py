@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from qtpy.QtWidgets import QCheckBox, QFormLayout, QLabel, QWidget
+from qtpy.QtWidgets import QCheckBox, QFormLayout, QWidget
 
 from napari_semiseg.gui.computed import SuperpixelSettings
 from napari_semiseg.gui.desk import Desk
 from napari_semiseg.gui.marks import NO_VOLUME
-from napari_semiseg.gui.widgets.pieces import GAP, allow, number, row, whole
+from napari_semiseg.gui.widgets.pieces import GAP, SteadyLabel, allow, number, row, whole
 
 KEY = "superpixels"
 
@@ -23,7 +23,7 @@ class SuperpixelControls(QWidget):
         self.shown.setToolTip(
             "Felzenszwalb's superpixels: patches of like intensity. Computed beside your work. Default: off."
         )
-        self.busy = QLabel("")
+        self.busy = SteadyLabel(quiet=True)
         self.scale = number(start.scale, 1, 10_000, "Larger values give larger superpixels", step=10, decimals=0)
         self.sigma = number(
             start.sigma, 0, 10, "Smoothing before superpixels are formed", step=0.1, decimals=1, unit="px"
@@ -32,7 +32,7 @@ class SuperpixelControls(QWidget):
         form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
         form.setSpacing(GAP)
-        form.addRow(row(self.shown, None, self.busy))
+        form.addRow(row(self.shown, self.busy))
         form.addRow("Scale", self.scale)
         form.addRow("Smoothing", self.sigma)
         form.addRow("Smallest size", self.min_size)

@@ -16,7 +16,7 @@ from qtpy.QtWidgets import (
 from napari_semiseg.gui.desk import Desk
 from napari_semiseg.gui.marks import NO_VOLUME
 from napari_semiseg.gui.slices import annotated
-from napari_semiseg.gui.widgets.pieces import SteadyLabel, allow, button, column, heading, number, row
+from napari_semiseg.gui.widgets.pieces import SteadyLabel, allow, button, column, heading, number, row, set_suffix
 from napari_semiseg.regions.between import MEANS
 from napari_semiseg.session.annotation import SILENT
 
@@ -35,12 +35,13 @@ class ToolBox(QWidget):
             desk.slices_changed,
             desk.brush_settings.changed,
             desk.superpixel_brush.changed,
+            desk.outline.changed,
             desk.proposals.changed,
             desk.classes.changed,
             desk.access.changed,
         ):
             signal.connect(self.refresh)
-        desk.plane_changed.connect(lambda _: self.refresh())
+        desk.plane_changed.connect(self._refresh_proposals)
         desk.class_selected.connect(lambda _: self.refresh())
         self.refresh()
 
@@ -57,6 +58,13 @@ class ToolBox(QWidget):
         )
         self.diameter.setToolTip(self.diameter.toolTip().replace("Default: 5 mm", "Default: 1/32 of the slice, in mm"))
         self.diameter.valueChanged.connect(settings.set_millimetres)
+        self.outline = QPushButton("Outline")
+        self.outline.setCheckable(True)
+        self.outline.setToolTip(
+            "Draw round a structure: releasing the button paints the inside in the selected class; with Shift held it "
+            "is erased. Key O. Default: off."
+        )
+        self.outline.clicked.connect(self.desk.outline.set)
         self.superpixels = QPushButton("Superpixels")
         self.superpixels.setCheckable(True)
         self.superpixels.setToolTip(
@@ -92,7 +100,8 @@ class ToolBox(QWidget):
         to.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Preferred)
         self.keys = button("Keys", "List all keys. Key F1.", self.desk.keys_wanted.emit)
         return [
-            row(heading("Brush"), self.diameter, self.superpixels, self.keys),
+            row(heading("Brush"), self.diameter, self.keys),
+            row(self.outline, self.superpixels),
             row(self.masked, self.low, to, self.high),
         ]
 
@@ -140,7 +149,7 @@ class ToolBox(QWidget):
         )
         self.discard = button("Discard", "Drop the preview. Shift-D.", proposals.discard)
         buttons = (self.fill, self.before, self.after, self.holes, self.largest, self.here, self.all, self.discard)
-        for made in (*buttons, self.superpixels, self.keys):
+        for made in (*buttons, self.outline, self.superpixels, self.keys):
             made.setStyleSheet("padding: 4px 6px;")
         return [
             row(self.means, self.everywhere),
@@ -152,27 +161,33 @@ class ToolBox(QWidget):
 
     def refresh(self) -> None:
         """Follow the state of the desk."""
-        sheet, settings, proposals = self.desk.sheet, self.desk.brush_settings, self.desk.proposals
-        none = NO_VOLUME if sheet is None else self.desk.access.why_not or None
-        for widget in (self.diameter, self.superpixels, self.masked, self.low, self.high, self.means, self.everywhere):
+        settings, proposals = self.desk.brush_settings, self.desk.proposals
+        none = self._why_nothing()
+        tools = (self.outline, self.superpixels)
+        for widget in (self.diameter, *tools, self.masked, self.low, self.high, self.means, self.everywhere):
             allow(widget, none)
         for widget in (self.diameter, self.low, self.high):
             widget.blockSignals(True)
         self.diameter.setSingleStep(settings.pixel)
         self.diameter.setValue(settings.millimetres or 5)
         for box, bound in zip((self.low, self.high), settings.window, strict=True):
-            box.setSuffix(f" {settings.unit}" if settings.unit else "")
+            set_suffix(box, settings.unit)
             box.setValue(bound)
         for widget in (self.diameter, self.low, self.high):
             widget.blockSignals(False)
+        self.outline.setChecked(self.desk.outline.active)
         self.superpixels.setChecked(self.desk.superpixel_brush.active)
         self.masked.setChecked(settings.masked)
         self.means.setCurrentIndex(self.means.findData(proposals.means))
         self.everywhere.setCurrentIndex(self.everywhere.findData(proposals.everywhere))
-        self._refresh_proposals(none)
+        self._refresh_proposals()
 
-    def _refresh_proposals(self, none: str | None) -> None:
-        sheet, proposals = self.desk.sheet, self.desk.proposals
+    def _why_nothing(self) -> str | None:
+        return NO_VOLUME if self.desk.sheet is None else self.desk.access.why_not or None
+
+    def _refresh_proposals(self, _: int | None = None) -> None:
+        """Follow what depends on the shown slice, too."""
+        sheet, proposals, none = self.desk.sheet, self.desk.proposals, self._why_nothing()
         busy = "The preview is being computed." if proposals.busy else None
         done = [] if sheet is None else annotated(sheet.states)
         plane = 0 if sheet is None else sheet.plane
