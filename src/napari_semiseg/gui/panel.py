@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, QObject, QSize, QTimer
@@ -23,7 +24,7 @@ from napari_semiseg.gui.widgets.hint_line import HintLine
 from napari_semiseg.gui.widgets.key_sheet import KeySheet
 from napari_semiseg.gui.widgets.label_tab import LabelTab
 from napari_semiseg.gui.widgets.message_line import MessageLine
-from napari_semiseg.gui.widgets.pieces import MARGIN, column, scrolling
+from napari_semiseg.gui.widgets.pieces import MARGIN, CanvasKeys, column, scrolling
 from napari_semiseg.gui.widgets.review_tab import ReviewTab
 from napari_semiseg.gui.widgets.slice_strip import StripBar
 from napari_semiseg.gui.widgets.train_tab import TrainTab
@@ -78,13 +79,16 @@ class Panel(QWidget):
         # No title: it saves room, and nobody closes the strip while the panel is open.
         self.strip_dock.setTitleBarWidget(QWidget())
         self.setLayout(column(self.header, self.hint, self.tabs, self.messages, margin=MARGIN))
+        self._canvas_keys = CanvasKeys(self)
+        self._canvas_keys.serve(self)
         self._paint(theme_name)
         self.desk.message.connect(self.messages.show_message)
         self.desk.offer.connect(self.messages.show_offer)
         self.desk.keys_wanted.connect(self.show_keys)
         napari_viewer.events.theme.connect(self._on_theme)
         # napari destroys a dock that is closed by its cross, without a close event for what is inside.
-        self.destroyed.connect(partial(finish, self.desk, self.letters, self.activity, self.strip_dock))
+        self._farewell = Farewell(self.desk, self.letters, self.activity, self.strip_dock)
+        self.destroyed.connect(self._farewell)
         self._warm = QTimer(self)
         self._warm.setSingleShot(True)
         self._warm.setInterval(WARM_AFTER_MS)
@@ -129,7 +133,7 @@ class Panel(QWidget):
             # Qt may outlive what Python knows of this panel; no event may come then.
             self._window.removeEventFilter(self)
             self._window = None
-        finish(self.desk, self.letters, self.activity, self.strip_dock)
+        self._farewell()
 
     def show_keys(self) -> KeySheet:
         """Show the list of keys beside the work."""
@@ -178,17 +182,37 @@ def _stepper(desk: Desk, by: int) -> Callable[[object], None]:
     return step
 
 
-def finish(desk: Desk, letters: Letters, activity: ActivityBar, strip_dock: QWidget, *_: object) -> None:
-    """Write what is left and let go; may be called again."""
-    if not desk.closed:
+class Farewell:
+    """Writes what is left and lets go; may be called again.
+
+    A program that ends without closing the window has Qt's objects deleted in any order, a timer before the panel that
+    stops it, and by then Python has ended the threads that write. So this is called first, as executors are.
+
+    Parameters
+    ----------
+    desk : Desk
+    letters : Letters
+    activity : ActivityBar
+    strip_dock : QWidget
+    """
+
+    def __init__(self, desk: Desk, letters: Letters, activity: ActivityBar, strip_dock: QWidget):
+        self.desk, self.letters, self.activity, self.strip_dock = desk, letters, activity, strip_dock
+        there = weakref.ref(self)
+        threading._register_atexit(lambda: (farewell := there()) and farewell())  # type: ignore[attr-defined]
+
+    def __call__(self, *_: object) -> None:
+        """Do it; whoever calls may give anything."""
+        if self.desk.closed:
+            return
         # The window may be gone already, and the strip with it.
         with suppress(LookupError, RuntimeError):
-            desk.viewer.window.remove_dock_widget(strip_dock)
-        activity.close()
-        letters.remove()
+            self.desk.viewer.window.remove_dock_widget(self.strip_dock)
+        self.activity.close()
+        self.letters.remove()
         for key in KEYS:
-            desk.viewer.bind_key(key, None)
-        desk.close()
+            self.desk.viewer.bind_key(key, None)
+        self.desk.close()
 
 
 def dock(viewer: napari.Viewer) -> Panel:

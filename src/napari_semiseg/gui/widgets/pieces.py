@@ -7,7 +7,9 @@ from typing import Any, cast
 
 from qtpy.QtCore import QEvent, QObject, QSize, Qt
 from qtpy.QtWidgets import (
+    QAbstractButton,
     QAbstractItemView,
+    QAbstractSpinBox,
     QComboBox,
     QDoubleSpinBox,
     QFrame,
@@ -229,11 +231,19 @@ class VerticalScrollArea(QScrollArea):
         return super().eventFilter(watched, event)
 
 
-class LettersPass(QObject):
-    """Lets the keys of the canvas work while a list or a table has the focus, which would search its rows for them."""
+class CanvasKeys(QObject):
+    """Keeps the keys of the canvas working after the mouse was in the panel.
+
+    A click on a button leaves the focus where it was (Tab still reaches it, and one that is disabled hands it to the
+    next field otherwise), Enter in a number gives it back, and lists do not search their rows for letters.
+    """
 
     def serve(self, panel: QWidget) -> None:
-        """Look after all lists, tables and choices of a panel."""
+        """Look after all that is in a panel."""
+        for made in panel.findChildren(QAbstractButton):
+            made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        for box in panel.findChildren(QAbstractSpinBox):
+            box.editingFinished.connect(box.clearFocus)
         for widget in (*panel.findChildren(QAbstractItemView), *panel.findChildren(QComboBox)):
             widget.installEventFilter(self)
 
