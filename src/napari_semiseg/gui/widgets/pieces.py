@@ -242,6 +242,8 @@ class CanvasKeys(QObject):
         """Look after all that is in a panel."""
         for made in panel.findChildren(QAbstractButton):
             made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+        for area in panel.findChildren(VerticalScrollArea):
+            area.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # it would get the focus instead, and the arrow keys
         for box in panel.findChildren(QAbstractSpinBox):
             box.editingFinished.connect(box.clearFocus)
         for widget in (*panel.findChildren(QAbstractItemView), *panel.findChildren(QComboBox)):
