@@ -34,7 +34,7 @@ demo: setup
 	tools/with-display $(BIN)/python -m napari_semiseg.gui.demo --out demo
 
 # What only computes runs two files at a time, one thread each; what watches processes and clocks runs alone.
-COMPUTING := tests/data tests/docs tests/engine tests/io tests/losses tests/methods tests/networks tests/regions \
+COMPUTING := tests/benchmark tests/data tests/docs tests/engine tests/io tests/losses tests/methods tests/networks tests/regions \
 	tests/registration
 
 test: lint docs test-headless

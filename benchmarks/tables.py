@@ -14,15 +14,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from napari_semiseg.benchmark.record import Row, mean_of
+from napari_semiseg.benchmark.report import group_of, summary, table, title_of
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "benchmarks.md"
 RESULTS = ROOT / "benchmarks" / "results"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Return a Markdown table; every column but the first is right-aligned."""
-    lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
 def listing(head: Sequence[str], names: dict[str, str], result: dict[str, Any]) -> str:
@@ -98,22 +95,27 @@ def step_time(rows: list[dict[str, Any]]) -> str:
 
 def few_slices(result: dict[str, Any]) -> str:
     """Return the Dice of every volume, and their mean per data set."""
-    rows = result["rows"]
-    peers = sorted(dict.fromkeys(r["peer"] for r in rows), key=lambda peer: peer != "auto")  # auto first
+    rows = [Row.model_validate(row) for row in result["rows"]]
+    peers, means = summary(rows)
     lines: list[list[str]] = []
-    for title in dict.fromkeys(r["set"] for r in rows):
-        of_set = [r for r in rows if r["set"] == title]
-        for case in dict.fromkeys(r["case"] for r in of_set):
-            of_case = {r["peer"]: r for r in of_set if r["case"] == case}
-            lines.append([f"{title}, {case}", *[_classes(of_case[peer]) if peer in of_case else "" for peer in peers]])
-        means = result["summary"][title]
-        lines.append([f"**{title}, mean**", *[f"**{means[peer]:.3f}**" if peer in means else "" for peer in peers]])
-    return table(["", *[f"`{p}`" if p.islower() and " " not in p and "-" not in p else p for p in peers]], lines)
+    for group, figures in means.items():
+        of_group = [row for row in rows if group_of(row) == group]
+        for case in dict.fromkeys(row.case for row in of_group):
+            cells = [_classes([row for row in of_group if (row.case, row.peer) == (case, peer)]) for peer in peers]
+            lines.append([f"{title_of(group)}, {group[2]} slices, {case}", *cells])
+        cells = ["" if mean is None else f"**{mean:.3f}**" for mean in figures]
+        lines.append([f"**{title_of(group)}, {group[2]} slices, mean**", *cells])
+    return table(["", *(f"`{peer}`" for peer in peers)], lines)
 
 
-def _classes(row: dict[str, Any]) -> str:
-    each = ["–" if value is None else f"{value:.2f}" for value in row["dice"].values()]
-    return f"{row['mean_dice']:.3f}" + (f" ({', '.join(each)})" if len(each) > 1 else "")
+def _classes(rows: Sequence[Row]) -> str:
+    """Return the mean over the seeds, in brackets that of every class."""
+    mean = mean_of(rows)
+    if mean is None:
+        return ""
+    ids = sorted({i for row in rows for i in row.scores})
+    each = [f"{sum(row.scores[i]['dice'] or 0 for row in rows if i in row.scores) / len(rows):.2f}" for i in ids]
+    return f"{mean:.3f}" + (f" ({', '.join(each)})" if len(each) > 1 else "")
 
 
 def methods(result: dict[str, Any]) -> str:
@@ -192,7 +194,10 @@ def filled(page: str) -> str:
 
     def fill(found: re.Match[str]) -> str:
         name = found[1]
-        made = TABLES[name](json.loads((RESULTS / f"{name}.json").read_text()))
+        kept = RESULTS / f"{name}.json"
+        if not kept.exists():
+            kept = RESULTS / name / "results.json"  # of benchmarks/annotate.py, which leaves a folder
+        made = TABLES[name](json.loads(kept.read_text()))
         return f"<!-- {name} -->\n\n{made}\n\n<!-- end -->"
 
     return re.sub(r"<!-- (\w+) -->\n.*?<!-- end -->", fill, page, flags=re.DOTALL)

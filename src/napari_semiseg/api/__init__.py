@@ -6,12 +6,14 @@ this package is cheap.
 """
 
 from napari_semiseg.api.catalogue import info, list_methods
+from napari_semiseg.api.finished import benchmark
 from napari_semiseg.api.models import predict, train
 from napari_semiseg.api.results import compare, evaluate, export, measure, restore, rounds, suggest
 from napari_semiseg.api.sessions import Source, classes, hold_out, new
 
 __all__ = [
     "Source",
+    "benchmark",
     "classes",
     "compare",
     "evaluate",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_semiseg.api.opening import opened_session
+from napari_semiseg.api.refusal import refusal
 from napari_semiseg.errors import InputError
 
 if TYPE_CHECKING:
@@ -107,10 +108,7 @@ def _plan(**options: Any) -> Plan:
     try:
         return Plan.model_validate(options)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
-        given = f"The option {name} cannot be {first['input']!r}: " if name else ""
-        raise InputError(f"{given}{first['msg'].removeprefix('Value error, ')}.") from None
+        raise refusal(error) from None
 
 
 def predict(

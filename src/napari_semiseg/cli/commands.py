@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from napari_semiseg import api
+from napari_semiseg.cli.benchmark import benchmark
+from napari_semiseg.cli.options import Axis, Frame, Json, Replace, Series, SessionArgument, Volumes
 from napari_semiseg.cli.parsing import (
     parse_classes,
     parse_looked_for,
@@ -30,19 +32,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-SessionArgument = Annotated[Path, typer.Argument(help="Session folder, such as heart.semiseg", show_default=False)]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per line")]
-Axis = Annotated[
-    int | None,
-    typer.Option(min=0, max=2, help="File axis along which slices are counted (default: the thickest, else the last)"),
-]
-Series = Annotated[str | None, typer.Option(help="SeriesInstanceUID, where a DICOM folder holds several series")]
-Frame = Annotated[int | None, typer.Option(min=0, help="Time point or channel of a 4D image, counted from 0")]
-Volumes = Annotated[
-    str | None, typer.Option(help="Volumes of the session, by id or name: a,b (default: all)", show_default=False)
-]
-Replace = Annotated[bool, typer.Option("--replace-nonfinite", help="Replace NaN and infinite voxels")]
 
 
 @app.command()
@@ -374,6 +363,9 @@ def info(
         return
     for key, value in known.items():
         print(f"{key}: {_readable(value)}")
+
+
+app.command()(benchmark)
 
 
 @app.command()

@@ -81,6 +81,23 @@ def parse_looked_for(text: str) -> tuple[int, ...] | None:
 _PARSERS = {"complete_slices": parse_slices, "looked_for": parse_looked_for}
 
 
+def parse_numbers(text: str, option: str) -> tuple[float, ...]:
+    """Read ``20,120``; whole numbers become int.
+
+    Raises
+    ------
+    InputError
+        For anything but numbers from 0.
+    """
+    try:
+        numbers = tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        numbers = ()
+    if not numbers or not all(0 <= number < float("inf") for number in numbers):
+        raise InputError(f"{option} was given {text!r}; expected numbers from 0, such as 20,120.")
+    return tuple(int(number) if number.is_integer() else number for number in numbers)
+
+
 def parse_names(text: str | None) -> tuple[str, ...]:
     """Read names of volumes: ``a,b``."""
     return tuple(part.strip() for part in (text or "").split(",") if part.strip())

@@ -1,0 +1,1 @@
+"""A simulated annotator: which method segments best from how many slices, on cases that are finished already."""
