@@ -43,6 +43,13 @@ def test_a_run_that_outlived_its_viewer_is_followed_steered_and_told_of(make_pan
     desk.sheet.go_to(8)
     hands.wait(lambda: round_.preview("heart", 8) is not None and desk.review.has_prediction, 20)
     panel.tabs.setCurrentIndex(1)
+    wishes = round_.control.path
+    wishes.unlink()
+    wishes.mkdir()  # they cannot be written now, as on a full disk
+    hands.click(panel.train.pause)
+    hands.wait(lambda: "control.json' cannot be written" in panel.messages.error.text(), 10)
+    assert training.phase is Phase.TRAINING
+    wishes.rmdir()
     hands.click(panel.train.pause)
     hands.wait(lambda: training.phase is Phase.PAUSED, 10)
     hands.click(panel.train.pause)

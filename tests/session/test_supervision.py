@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from small_sessions import only, plan, until
 
 from napari_semiseg.engine import events
-from napari_semiseg.errors import InputError
+from napari_semiseg.errors import InputError, StorageError
 from napari_semiseg.session import Round, Session
 from napari_semiseg.session import supervisor as supervision
 from napari_semiseg.session.supervisor import Supervisor
@@ -46,6 +47,23 @@ def test_a_worker_that_hangs_is_killed_and_replaced_within_a_second(session, sup
     assert isinstance(last, events.Failed)
     assert "before anything was learned" in last.error
     assert session.latest_round() is None
+
+
+def test_a_run_that_cannot_be_asked_to_stop_is_ended_if_it_is_ours(session, supervisor):
+    round_ = supervisor.train(session.path, plan(steps=100_000))
+    until(round_, events.StepDone)
+    worker, runner = supervisor.pid, round_.runner
+    round_.control.path.unlink(missing_ok=True)
+    round_.control.path.mkdir()  # it cannot be written now, as on a full disk
+    replace(runner, worker=False).write(round_.path / "process.json")  # as somebody's command line
+    with pytest.raises(StorageError, match="cannot be written"):
+        Supervisor().stop(round_)
+    assert runner.is_alive
+    runner.write(round_.path / "process.json")
+    supervisor.stop(round_)
+    assert not runner.is_alive
+    assert supervisor.pid not in (None, worker)
+    assert round_.last_event().terminal
 
 
 def test_a_long_step_costs_neither_time_nor_what_was_learned(session):

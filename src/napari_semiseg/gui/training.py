@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,31 +161,39 @@ class Training:
         """Hold the run, or let it go on."""
         if self.round is None or self.only_watch:
             return
-        if self.phase is Phase.PAUSED:
-            self.round.control.resume()
-        else:
-            self.round.control.pause()
+        control = self.round.control
+        self._wish(control.resume if self.phase is Phase.PAUSED else control.pause)
 
     def stop(self) -> None:
         """End the run and keep what was learned."""
         if self.round is None or not self.phase.active or self.only_watch:
             return
+        before = self.phase
         self._set(Phase.STOPPING)
         if self._supervisor is None:
             self._supervisor = self._make_supervisor()
         supervisor, round_ = self._supervisor, self.round
         # Also a worker that outlived another panel is ended for certain; somebody's command line is only asked.
-        self.lane.run(lambda: supervisor.stop(round_))
+        self.lane.run(lambda: supervisor.stop(round_), failed=lambda error: self._goes_on(before, error))
+
+    def _goes_on(self, phase: Phase, error: BaseException) -> None:
+        if self.phase is Phase.STOPPING:
+            self._set(phase)
+        self.lane.failed(error)
 
     def predict_now(self) -> None:
         """Have all volumes predicted as the networks stand now."""
         if self.round is not None and self.phase.active and not self.only_watch:
-            self.round.control.predict()
+            self._wish(self.round.control.predict)
 
     def show(self, volume_id: str, plane: int) -> None:
         """Tell the run which slice is on the screen; its prediction is refreshed while the run goes on."""
         if self.round is not None and self.phase.active and not self.only_watch:
-            self.round.control.show(volume_id, plane)
+            self._wish(partial(self.round.control.show, volume_id, plane))
+
+    def _wish(self, write: Callable[[], None]) -> None:
+        """Write a wish where nobody waits for the disk; a failure is told."""
+        self.lane.run(write)
 
     def close(self) -> None:
         """Let go: the run goes on by itself, and its worker leaves when it is done."""

@@ -132,16 +132,16 @@ class Supervisor:
         """Ask a run to end; if it takes longer than ``timeout`` seconds, end it for its watchers.
 
         A worker in the middle of a long step may finish it and save what was learned, but nobody waits for that; one
-        that does not answer any more is killed, and its last checkpoint stays. A run of somebody else's command line
-        is only asked, and so is one that still waits behind another.
+        that does not answer any more, or cannot be asked (the disk is full), is killed, and its last checkpoint stays.
+        A run of somebody else's command line is only asked, and so is one that still waits behind another.
+
+        Raises
+        ------
+        StorageError
+            If a run that may only be asked cannot be.
         """
-        round_.control.stop()
-        until = time.monotonic() + timeout
-        while not _is_over(round_):
-            if time.monotonic() > until:
-                break
-            time.sleep(0.02)
-        else:
+        refused = _refusal(round_)
+        if refused is None and _ends_within(round_, timeout):
             return
         runner, last = round_.runner, round_.last_event()
         waiting = [request for request in self._requests if not _is_over(request[1])]
@@ -149,14 +149,17 @@ class Supervisor:
         at_work = False
         if runner is not None and runner.is_alive:
             if not (own or runner.can_be_killed) or round_ in [other for _, other in waiting[1:]]:
+                if refused is not None:
+                    raise refused
                 return
-            at_work = last is not None and time.time() - last.time < self._patience
+            at_work = refused is None and last is not None and time.time() - last.time < self._patience
         if not at_work and own and self._process is not None:
             self._process.kill()  # known by more than its number
         elif not at_work and runner is not None:
             runner.kill()
         if not _is_over(round_):
-            round_.append(_stopped(round_, saving=at_work))
+            with contextlib.suppress(StorageError):  # whoever watches sees that the process is gone
+                round_.append(_stopped(round_, saving=at_work))
         if not at_work:
             round_.release()
         if at_work and len(waiting) > 1:
@@ -245,6 +248,25 @@ def _open_startup_log() -> IO[bytes]:
 def _is_over(round_: Round) -> bool:
     last = round_.last_event()
     return last is not None and last.terminal
+
+
+def _refusal(round_: Round) -> StorageError | None:
+    """Ask a run to end and return why it could not be asked."""
+    try:
+        round_.control.stop()
+    except StorageError as error:
+        return error
+    return None
+
+
+def _ends_within(round_: Round, seconds: float) -> bool:
+    """Wait for the end of a run, at the most so long."""
+    until = time.monotonic() + seconds
+    while not _is_over(round_):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def _stopped(round_: Round, *, saving: bool) -> Event:
