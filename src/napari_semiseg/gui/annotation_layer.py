@@ -6,7 +6,7 @@ everywhere. Its array is never replaced while it lives: napari's undo history wo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 
 from napari_semiseg.gui.classes import BACKGROUND_COLOUR, BACKGROUND_ID, BACKGROUND_KEY
-from napari_semiseg.gui.paint_layer import PaintLayer
+from napari_semiseg.gui.paint_layer import PaintLayer, PlaneEdit
 
 if TYPE_CHECKING:
     from napari_semiseg.session import LabelClass
@@ -63,19 +63,8 @@ def class_keys(classes: Iterable[LabelClass], select: Callable[[int], Any]) -> d
     return keys | {entry.key: partial(select, entry.id) for entry in classes if entry.key}
 
 
-def set_plane(layer: Labels, plane: int, values: NDArray[np.uint8]) -> int:
+def set_plane(layer: PaintLayer, plane: int, values: NDArray[np.uint8]) -> int:
     """Write a plane as one undo step, locked classes excepted; return how many voxels changed."""
-    return set_planes(layer, {plane: values})
-
-
-def set_planes(layer: Labels, planes: Mapping[int, NDArray[np.uint8]]) -> int:
-    """Write planes as one undo step, locked classes excepted; return how many voxels changed."""
-    before = {plane: layer.data[plane].copy() for plane in planes}
-    found = []
-    for plane, values in planes.items():
-        rows, columns = np.nonzero(before[plane] != values)
-        found.append((np.full(rows.size, plane), rows, columns, values[rows, columns]))
-    if sum(len(part[0]) for part in found):
-        *indices, values = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        layer.data_setitem(tuple(indices), values)
-    return sum(int(np.count_nonzero(layer.data[plane] != values)) for plane, values in before.items())
+    edit = PlaneEdit.of(plane, layer.data[plane], values, layer.protected)
+    layer.write([edit])
+    return edit.count

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -101,10 +101,10 @@ class Keeper(QObject):
         else:
             self._timer.start()
 
-    def look(self) -> None:
-        """Compare all planes now."""
+    def look(self, planes: Iterable[int] | None = None) -> None:
+        """Compare some planes now, or all."""
         if self._watch is not None:
-            self._found(self._watch.all())
+            self._found(self._watch.all() if planes is None else self._watch.changed(planes))
 
     def hint(self) -> None:
         """Compare the shown plane now: the viewer says that something was painted."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from psygnal import Signal
 
 from napari_semiseg.errors import InputError
-from napari_semiseg.gui.annotation_layer import set_planes
 from napari_semiseg.gui.classes import BACKGROUND_ID
 from napari_semiseg.gui.marks import NO_VOLUME
+from napari_semiseg.gui.paint_layer import PlaneEdit
 from napari_semiseg.gui.problems import told
+from napari_semiseg.gui.sheet import Sheet, fingerprint
 from napari_semiseg.gui.slices import COMPLETE_STATES, annotated
 from napari_semiseg.regions.between import MEANS, Means, fill_between
 from napari_semiseg.regions.cleanup import fill_holes, keep_largest
@@ -21,11 +24,35 @@ from napari_semiseg.session.annotation import SILENT, resolve
 
 if TYPE_CHECKING:
     from napari_semiseg.gui.desk import Desk
-    from napari_semiseg.gui.sheet import Sheet
 
 KEY = "proposal"
 Plane = NDArray[np.uint8]
 Tidying = Literal["holes", "largest"]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Writing:
+    """A plane that is ready to be written.
+
+    Attributes
+    ----------
+    edit : PlaneEdit
+    before, after : bytes
+        Fingerprints of the plane.
+    """
+
+    edit: PlaneEdit
+    before: bytes
+    after: bytes
+
+    @classmethod
+    def of(cls, plane: int, painted: Plane, wanted: Plane, locked: Sequence[int]) -> Writing:
+        """Compare what is painted on a plane with what is wanted there, locked classes excepted."""
+        edit = PlaneEdit.of(plane, painted, wanted, locked)
+        after = painted.copy()
+        after[edit.region[1:]] = edit.after
+        return cls(edit, fingerprint(painted), fingerprint(after))
 
 
 class Proposals:
@@ -58,6 +85,9 @@ class Proposals:
         self.everywhere = False
         self.busy = False
         self._proposes = False
+        self._shown: dict[int, Plane] = {}
+        """What the overlay shows of every plane of the preview."""
+        self._painted_meanwhile: set[int] = set()
         self._generation = 0
         desk.volume_changed.connect(self._on_volume)
         desk.keeper.edited.connect(self._on_edited)
@@ -99,7 +129,9 @@ class Proposals:
         copied = sheet.annotation.data[source]
         copied = np.where(copied == BACKGROUND_ID, 0, copied)
         self.discard()
-        count = self._write(sheet, {plane: _onto(sheet.annotation.data[plane], sheet.states[plane], copied)}, True)
+        painted = sheet.annotation.data[plane]
+        wanted = _onto(painted, sheet.states[plane], copied)
+        count = self._write(sheet, {plane: Writing.of(plane, painted, wanted, sheet.annotation.protected)}, True)
         self.desk.tell(
             f"Slice {plane}: {count} voxels copied from slice {source}, as a proposal (Shift-S confirms it)."
         )
@@ -128,9 +160,11 @@ class Proposals:
         self._compute(sheet, work, title, proposes=False)
 
     @told
-    def apply(self, *, everywhere: bool = False) -> int:
-        """Write the preview of the shown slice, or all of it, as one undo step; return how many voxels changed."""
+    def apply(self, *, everywhere: bool = False) -> None:
+        """Write the preview of the shown slice, or all of it, as one undo step."""
         sheet = self._sheet()
+        if self.busy:
+            raise InputError("The preview is being computed; wait a moment, or discard it.")
         if not self.planes:
             raise InputError("There is no preview to apply yet: fill between slices or tidy a class first.")
         chosen = dict(self.planes) if everywhere else {p: v for p, v in self.planes.items() if p == sheet.plane}
@@ -138,13 +172,23 @@ class Proposals:
             chosen = {plane: values for plane, values in chosen.items() if sheet.states[plane] in SILENT}
         if not chosen:
             raise InputError(f"The preview has nothing for slice {sheet.plane}; apply it everywhere, or show another.")
-        left = {plane: values for plane, values in self.planes.items() if plane not in chosen}
+        painted, locked = {plane: sheet.annotation.data[plane].copy() for plane in chosen}, sheet.annotation.protected
+
+        def work() -> dict[int, Writing]:
+            return {plane: Writing.of(plane, painted[plane], chosen[plane], locked) for plane in chosen}
+
+        if everywhere:
+            self._in_background(sheet, work, lambda ready: self._apply(sheet, ready))
+        else:
+            self._apply(sheet, work())
+
+    def _apply(self, sheet: Sheet, ready: dict[int, Writing]) -> None:
+        left = {plane: values for plane, values in self.planes.items() if plane not in ready}
         self.planes = {}  # our own writing must not look like an edit that outdates it
-        count = self._write(sheet, chosen, self._proposes)
+        count = self._write(sheet, ready, self._proposes)
         self._show(sheet, left)
         what = "proposed; Shift-S confirms a slice" if self._proposes else "changed"
-        self.desk.tell(f"{count} voxels on {len(chosen)} slice{'s' * (len(chosen) != 1)} {what}. Ctrl-Z takes it back.")
-        return count
+        self.desk.tell(f"{count} voxels on {len(ready)} slice{'s' * (len(ready) != 1)} {what}. Ctrl-Z takes it back.")
 
     def discard(self) -> None:
         """Drop the preview, and a computation under way."""
@@ -160,6 +204,8 @@ class Proposals:
             return NO_VOLUME
         if self.desk.access.why_not:
             return self.desk.access.why_not
+        if self.busy:
+            return "The preview is being computed."
         if not self.planes:
             return "There is no preview yet: fill between slices or tidy a class first."
         if not everywhere and sheet.plane not in self.planes:
@@ -200,19 +246,39 @@ class Proposals:
 
     # -- preview and writing ----------------------------------------------------------------------------------------
 
-    def _compute(self, sheet: Sheet, work: Any, title: str, *, proposes: bool) -> None:
+    def _compute(self, sheet: Sheet, work: Callable[[], dict[int, Plane]], title: str, *, proposes: bool) -> None:
+        """Have a preview computed and show it."""
         self.discard()
+        self.title, self._proposes = title, proposes
+
+        def with_changes() -> dict[int, tuple[Plane, Plane]]:
+            planes = work()
+            return {p: (values, _changes(sheet.annotation.data[p], values)) for p, values in planes.items()}
+
+        def arrived(found: dict[int, tuple[Plane, Plane]]) -> None:
+            self._shown = {plane: changes for plane, (_, changes) in found.items()}
+            self._show(sheet, {plane: values for plane, (values, _) in found.items()})
+            if not found:
+                self.desk.tell(f"{title}: nothing would change.")
+
+        self._in_background(sheet, with_changes, arrived)
+
+    def _in_background(
+        self, sheet: Sheet, work: Callable[[], dict[int, T]], then: Callable[[dict[int, T]], None]
+    ) -> None:
+        """Have planes computed; ``then`` gets those that nobody painted on meanwhile, unless they were discarded."""
+        self._generation += 1
         generation = self._generation
-        self.busy, self.title, self._proposes = True, title, proposes
+        self.busy = True
+        self._painted_meanwhile.clear()
         self.changed.emit()
 
-        def arrived(planes: dict[int, Plane]) -> None:
+        def arrived(planes: dict[int, T]) -> None:
             if generation != self._generation or self.desk.sheet is not sheet:
                 return
+            self.desk.keeper.look(planes)
             self.busy = False
-            self._show(sheet, planes)
-            if not planes:
-                self.desk.tell(f"{title}: nothing would change.")
+            then({plane: found for plane, found in planes.items() if plane not in self._painted_meanwhile})
 
         def failed(error: BaseException) -> None:
             if generation == self._generation:
@@ -225,24 +291,27 @@ class Proposals:
     def _show(self, sheet: Sheet, planes: dict[int, Plane]) -> None:
         """Show what would change: new voxels in the colour of their class, those to go in that of background."""
         self.planes = planes
-        sheet.overlays.put_all(KEY, {p: _changes(sheet.annotation.data[p], values) for p, values in planes.items()})
+        self._shown = {plane: self._shown[plane] for plane in planes}
+        sheet.overlays.put_all(KEY, self._shown)
         self.desk.show_overlay(KEY, bool(planes))
         self.changed.emit()
 
-    def _write(self, sheet: Sheet, planes: dict[int, Plane], proposes: bool) -> int:
-        for plane in planes:
-            sheet.remember(plane)
+    def _write(self, sheet: Sheet, planes: dict[int, Writing], proposes: bool) -> int:
+        """Write planes with their states as one undo step; return how many voxels changed."""
+        for plane, writing in planes.items():
+            sheet.remember(plane, writing.before)
         states = {p: SliceState.PROPOSED if proposes else sheet.states[p] for p in planes}
-        count = set_planes(sheet.annotation, planes)
-        self.desk.keeper.look()
+        sheet.annotation.write(writing.edit for writing in planes.values())
+        self.desk.keeper.look(planes)
         for plane, state in states.items():
             self.desk.marks.put(plane, state)
-            sheet.remember(plane)
+            sheet.remember(plane, planes[plane].after)
         self.desk.slices_changed.emit()
-        return count
+        return sum(writing.edit.count for writing in planes.values())
 
     def _on_edited(self, planes: list[int]) -> None:
         """Drop what was computed from slices that are otherwise now."""
+        self._painted_meanwhile.update(planes)
         left = {plane: values for plane, values in self.planes.items() if plane not in planes}
         if len(left) < len(self.planes) and self.desk.sheet is not None:
             self._show(self.desk.sheet, left)

@@ -39,6 +39,11 @@ def transforms(layer: Layer) -> dict[str, Any]:
     }
 
 
+def fingerprint(plane: NDArray[np.uint8]) -> bytes:
+    """Return a short digest of what is painted on a plane, shape (rows, columns)."""
+    return hashlib.blake2b(plane.tobytes(), digest_size=8).digest()
+
+
 @contextmanager
 def _collecting_nothing() -> Iterator[None]:
     """Have napari's collections of garbage find nothing to look at: there is one for every layer that is removed.
@@ -109,16 +114,20 @@ class Sheet:
         planes, rows, columns = self.annotation.data.shape
         return planes, rows, columns
 
-    def remember(self, plane: int) -> None:
-        """Note that a plane, painted as it is now, has the state that it has now: undo and redo bring both back."""
-        self._known[plane, self._fingerprint(plane)] = self.states[plane]
+    def remember(self, plane: int, known: bytes | None = None) -> None:
+        """Note that a plane, painted as it is now, has the state that it has now: undo and redo bring both back.
+
+        Parameters
+        ----------
+        plane : int
+        known : bytes, optional
+            Its `fingerprint`, if it is known already.
+        """
+        self._known[plane, fingerprint(self.annotation.data[plane]) if known is None else known] = self.states[plane]
 
     def remembered(self, plane: int) -> SliceState | None:
         """Return the state that belongs to a plane as it is painted now, None where nothing was noted."""
-        return self._known.get((plane, self._fingerprint(plane))) if self._known else None
-
-    def _fingerprint(self, plane: int) -> bytes:
-        return hashlib.blake2b(self.annotation.data[plane].tobytes(), digest_size=8).digest()
+        return self._known.get((plane, fingerprint(self.annotation.data[plane]))) if self._known else None
 
     def owns(self, layer: Layer) -> bool:
         """Return whether a layer is one of this sheet's."""
