@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -132,6 +134,23 @@ def make_session(tmp_path: Path, volume_file: Path) -> Callable[[str | Path], Pa
         return session.path
 
     return make
+
+
+def waits_of_the_window(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list[str]:
+    """Return the names, still to come, of functions of the window that call a slow one on its own thread."""
+    slow, found = getattr(owner, name), []
+
+    def wrapper(*args: Any, **options: Any) -> Any:
+        frame = sys._getframe(1) if threading.current_thread() is threading.main_thread() else None
+        while frame is not None:
+            if frame.f_globals.get("__name__", "").startswith("napari_semiseg.gui."):
+                found.append(frame.f_code.co_qualname)
+                break
+            frame = frame.f_back
+        return slow(*args, **options)
+
+    monkeypatch.setattr(owner, name, wrapper)
+    return found
 
 
 def open_session(panel: Any, hands: Hands, place: Path) -> Any:

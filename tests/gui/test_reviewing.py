@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QApplication
+from tests.gui.conftest import waits_of_the_window
 
 from napari_semiseg import api
 from napari_semiseg.engine.events import Finished
 from napari_semiseg.gui.annotation_layer import set_plane
 from napari_semiseg.gui.survey import SliceLine
 from napari_semiseg.gui.widgets.slice_strip import HEIGHT, state_colour
-from napari_semiseg.session import Session, SliceState
+from napari_semiseg.session import Session, SliceState, folder
 from napari_semiseg.session.sample import create_sample
 
 pytestmark = pytest.mark.gui
@@ -43,6 +44,7 @@ def shift_click(hands, row, column):
 def test_reviewing(make_panel, trained, tmp_path, monkeypatch):
     panel, hands = make_panel()
     desk = panel.desk
+    waits = waits_of_the_window(monkeypatch, folder, "rounds_in")
     desk.binder.open(trained)
     hands.wait(lambda: desk.sheet is not None and desk.survey.found.ranked and desk.survey.held_out, 30)
     hands.wait(lambda: len(desk.history.rounds) == 2, 30)
@@ -53,6 +55,7 @@ def test_reviewing(make_panel, trained, tmp_path, monkeypatch):
     the_rounds(panel, hands)
     the_sizes(panel, hands, tmp_path, monkeypatch)
     hands.wait(lambda: not desk.keeper.pending)
+    assert not waits
 
 
 def the_strip(panel, hands):

@@ -91,6 +91,7 @@ class Hints:
             signal.connect(self.refresh)
         desk.training.changed.connect(self.refresh)
         desk.prediction_changed.connect(self.refresh)
+        desk.history.changed.connect(self.refresh)
 
     @property
     def text(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -97,11 +98,11 @@ class History:
             return
         known = self._known
 
-        def arrived(found: tuple[list[RoundSummary], int | None]) -> None:
+        def arrived(found: Records) -> None:
             if self.desk.session is session:
-                self.rounds, self.current = found
+                self.rounds, self.current = found.rounds, found.current
                 self.changed.emit()
-                self._offer_final_training(session)
+                self._offer_final_training(found.last_plan)
 
         self.desk.survey.lane.run(lambda: _read(session, known), arrived)
 
@@ -187,13 +188,13 @@ class History:
         self.shown = None
         self.read()
 
-    def _offer_final_training(self, session: Session) -> None:
+    def _offer_final_training(self, last_plan: dict[str, Any] | None) -> None:
         """Tell the Dice of a round that just ended, and offer to train on the held-out slices as well."""
         last = self.rounds[-1] if self.rounds else None
-        if not self._announce or last is None or not dice_text(last.held_out):
+        if not self._announce or last is None or last_plan is None or not dice_text(last.held_out):
             return
         self._announce = False
-        plan = Plan.model_validate({**session.rounds()[-1].config["plan"], "hold_out": False})
+        plan = Plan.model_validate({**last_plan, "hold_out": False})
         self.desk.offer.emit(
             f"Round {last.number}: {judgement_text(last.held_out, last.calibration)}",
             "Final training on all slices",
@@ -210,14 +211,35 @@ class History:
         self.read()
 
 
-def _read(session: Session, known: dict[int, RoundSummary]) -> tuple[list[RoundSummary], int | None]:
-    """Summarise the rounds and tell which one counts; complete summaries are kept in ``known``."""
-    found = []
-    for round_ in session.rounds():
+@dataclass(frozen=True)
+class Records:
+    """What the folders of the rounds say.
+
+    Attributes
+    ----------
+    rounds : list of RoundSummary
+        The oldest first.
+    current : int or None
+        The round whose prediction counts.
+    last_plan : dict or None
+        What the last round was asked for; None where there is none, or its record is damaged.
+    """
+
+    rounds: list[RoundSummary]
+    current: int | None
+    last_plan: dict[str, Any] | None
+
+
+def _read(session: Session, known: dict[int, RoundSummary]) -> Records:
+    """Summarise the rounds; complete summaries are kept in ``known``."""
+    found, rounds = [], session.rounds()
+    for round_ in rounds:
         summary = known.get(round_.number) or RoundSummary.of(round_)
         if summary.status != "running" and summary.held_out:
             # One without a judgement may get it when it predicts.
             known[round_.number] = summary
         found.append(summary)
-    latest = session.latest_round()
-    return found, None if latest is None else latest.number
+    latest, plan = session.latest_round(), None
+    with suppress(InputError, IndexError, KeyError):
+        plan = rounds[-1].config["plan"]
+    return Records(found, None if latest is None else latest.number, plan)

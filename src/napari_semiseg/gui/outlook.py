@@ -25,6 +25,7 @@ class Facts:
     predicted : bool
         The shown volume has a prediction.
     rounds : int
+        As far as they are read already.
     read_only : str
         Why the session cannot be changed; empty if it can.
     """
@@ -38,6 +39,7 @@ class Facts:
     read_only: str = ""
 
 
+NO_MODEL = "There is no model yet: train first."
 NONE_CHOSEN = "No volume is ticked in the Volumes tab: tick those to train on and to predict."
 
 
@@ -94,7 +96,7 @@ def why_not_predict(facts: Facts) -> str | None:
         return None
     if facts.phase.active:
         return "Wait until it trains."
-    return "There is no model yet: train first."
+    return NO_MODEL
 
 
 def why_not_accept(facts: Facts) -> str | None:

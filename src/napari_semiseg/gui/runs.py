@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QTimer
@@ -9,7 +10,7 @@ from qtpy.QtCore import QTimer
 from napari_semiseg.engine import events as ev
 from napari_semiseg.errors import InputError
 from napari_semiseg.gui.forecast import auto_sentence, sees_gpu
-from napari_semiseg.gui.outlook import Facts, clock, why_not_train
+from napari_semiseg.gui.outlook import NO_MODEL, Facts, clock, why_not_train
 from napari_semiseg.gui.problems import told
 from napari_semiseg.gui.slices import annotated
 from napari_semiseg.session import SliceState
@@ -20,6 +21,7 @@ REST_MS = 150
 if TYPE_CHECKING:
     from napari_semiseg.engine.plan import Plan
     from napari_semiseg.gui.desk import Desk
+    from napari_semiseg.session import Round
 
 
 class Runs:
@@ -78,10 +80,16 @@ class Runs:
         if training.phase.active:
             training.predict_now()
             return
-        last = None if session is None else session.latest_round()
-        if session is None or last is None:
-            raise InputError("There is no model yet: train first.")
-        training.predict(session.path, last, self.chosen())
+        if session is None:
+            raise InputError(NO_MODEL)
+
+        @told
+        def predict(self: Runs, last: Round | None) -> None:
+            if last is None:
+                raise InputError(NO_MODEL)
+            training.predict(session.path, last, self.chosen())
+
+        self.desk.disk.run(session.latest_round, partial(predict, self))
 
     def chosen(self) -> tuple[str, ...]:
         """Return the ids of the volumes that are ticked in the list; none for all of them."""
@@ -96,7 +104,7 @@ class Runs:
             phase=self.desk.training.phase,
             predicted=self.desk.review.has_prediction,
             chosen=sum(entry.chosen for entry in self.desk.entries),
-            rounds=0 if self.desk.session is None else len(self.desk.session.rounds()),
+            rounds=len(self.desk.history.rounds),
             read_only=self.desk.access.why_not,
         )
 

@@ -89,6 +89,7 @@ class ExportTab(QWidget):
         self.setLayout(layout)
         for signal in (desk.volume_changed, desk.session_changed, desk.prediction_changed, desk.training.changed):
             signal.connect(self.refresh)
+        desk.history.changed.connect(self.refresh)
         desk.exporter.busy.connect(lambda _: self.refresh())
         self.refresh()
 

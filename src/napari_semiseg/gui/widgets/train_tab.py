@@ -115,6 +115,7 @@ class TrainTab(QWidget):
         desk.training.progressed.connect(self._on_progress)
         for signal in (
             desk.survey.changed,
+            desk.history.changed,
             desk.slices_changed,
             desk.volume_changed,
             desk.volumes_changed,

@@ -121,7 +121,7 @@ class VolumesTab(QWidget):
         self.list.itemDoubleClicked.connect(self._on_show)
         self.list.currentRowChanged.connect(lambda _: self._show_classes())
         self.classes.itemChanged.connect(self._on_class)
-        for signal in (desk.shelf.changed, desk.slices_changed, desk.volume_changed):
+        for signal in (desk.shelf.changed, desk.history.changed, desk.slices_changed, desk.volume_changed):
             signal.connect(self.refresh)
         desk.training.changed.connect(self.refresh)
         desk.classes.changed.connect(self._show_classes)
