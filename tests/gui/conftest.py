@@ -7,6 +7,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,17 @@ def make_session(tmp_path: Path, volume_file: Path) -> Callable[[str | Path], Pa
         return session.path
 
     return make
+
+
+@contextmanager
+def held_up(lane: Any) -> Iterator[None]:
+    """Keep a background thread busy; work that needs it is done only afterwards."""
+    go_on = threading.Event()
+    lane.run(go_on.wait)
+    try:
+        yield
+    finally:
+        go_on.set()
 
 
 def waits_of_the_window(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list[str]:

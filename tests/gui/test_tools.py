@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-from contextlib import contextmanager
-
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
+from tests.gui.conftest import held_up
 
 from napari_semiseg.gui.shortcuts import SHORTCUTS
 from napari_semiseg.session import Session, SliceState
@@ -331,17 +329,6 @@ def check_what_is_computed_for_all_slices_leaves_the_window_free(panel, hands):
         proposals.discard()
     hands.qtbot.wait(50)
     assert not proposals.planes
-
-
-@contextmanager
-def held_up(lane):
-    """Keep a background thread busy; work that needs it is done only afterwards."""
-    go_on = threading.Event()
-    lane.run(go_on.wait)
-    try:
-        yield
-    finally:
-        go_on.set()
 
 
 def check_copying(panel, hands):

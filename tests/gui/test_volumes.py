@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, Qt
+from tests.gui.conftest import held_up, waits_of_the_window
 
 from napari_semiseg.io import Geometry
 from napari_semiseg.session import Session, SliceState, voxels
+from napari_semiseg.session.annotation import Annotation
 
 pytestmark = pytest.mark.gui
 
@@ -51,7 +53,7 @@ def lines(panel) -> list[str]:
     return [panel.volumes.list.item(i).text() for i in range(panel.volumes.list.count())]
 
 
-def test_many_volumes(make_panel, place):
+def test_many_volumes(make_panel, place, monkeypatch):
     panel, hands = make_panel()
     desk, tab = panel.desk, panel.volumes
     desk.binder.open(place)
@@ -141,10 +143,44 @@ def test_many_volumes(make_panel, place):
     panel.tabs.setCurrentIndex(4)
     hands.click(tab.none)
     assert not tab.predict.isEnabled()
-    assert "No volume is ticked" in tab.predict.toolTip()
+    hands.wait(lambda: "No volume is ticked" in tab.predict.toolTip())
     assert not panel.train.start.isEnabled()
     tick(hands, tab.list, 2)
     hands.click(tab.predict)
     hands.wait(lambda: round_.prediction(desk.entries[2].id) is not None, 120)
     hands.wait(lambda: not desk.training.phase.active, 60)
     hands.wait(lambda: "predicted just now" in lines(panel)[2], 20)
+    a_class_is_removed_from_all_volumes(panel, hands, monkeypatch)
+
+
+def a_class_is_removed_from_all_volumes(panel, hands, monkeypatch):
+    desk, table, removal = panel.desk, panel.label.classes, panel.desk.removal
+    waits = waits_of_the_window(monkeypatch, Annotation, "planes_with")
+    panel.tabs.setCurrentIndex(0)
+    with held_up(desk.disk):
+        removal.start(2)
+        assert "removing cavity" in table.removing.text()
+        assert not table.remove.isEnabled()
+        shown = desk.sheet.entry
+        desk.step(-1)
+        assert desk.sheet.entry is shown
+        assert "is being removed" in panel.messages.error.text()
+        hands.click(table.stop)
+    hands.wait(lambda: not removal.name)
+    assert "was not removed" in panel.messages.text.text()
+    assert not table.stop.isVisible()
+
+    removal.start(2)
+    hands.wait(lambda: panel.messages.act.text() == "Erase and remove")
+    assert "is painted on 4 slices" in panel.messages.text.text()
+    hands.click(panel.messages.act)
+    hands.wait(lambda: desk.classes.get(2) is None and desk.sheet is not None, 20)
+    assert desk.sheet.entry is shown
+    assert not (desk.sheet.annotation.data == 2).any()
+    desk.sheet.annotation.undo()
+    assert not (desk.sheet.annotation.data == 2).any()
+    kept = Session.open(desk.session.path)
+    assert [entry.id for entry in kept.classes] == [1]
+    assert not any((kept.annotation(volume).said == 2).any() for volume in kept.volumes)
+    assert (kept.annotation(desk.entries[0].id).said[2] == 1).sum() == 300
+    assert not waits

@@ -91,7 +91,7 @@ class Binder:
         """Open a session folder and show its first volume."""
         if self.desk.training.phase.active:
             raise InputError("Stop the training before another session is opened.")
-
+        self.desk.refuse_while_removing()
         place = Path(place).absolute()
         current = self.desk.session
 
@@ -128,6 +128,7 @@ class Binder:
         A session that is read-only here, or whose folder is gone or cannot be written, is copied instead: what is in
         memory, and what can still be read of the folder.
         """
+        self.desk.refuse_while_removing()
         place = place.absolute()
         if self.desk.session is None:
             if place.exists() and any(place.iterdir()):
@@ -179,50 +180,6 @@ class Binder:
             return
         self.desk.training.follow(run.round)
         self.desk.tell(run.sentence, run.severity)
-
-    def is_painted(self, class_id: int) -> bool:
-        """Return whether something is painted in a class on the shown volume."""
-        return self.desk.sheet is not None and bool((self.desk.sheet.annotation.data == class_id).any())
-
-    @told
-    def remove_class(self, class_id: int, *, erase: bool = False) -> None:
-        """Remove a class; with ``erase`` also what is painted in it."""
-        if self.desk.training.phase.active:
-            raise InputError("Stop the training before a class is removed.")
-
-        @told
-        def remove(self: Binder) -> None:
-            entry = self.desk.sheet.entry if self.desk.sheet is not None else None
-            try:
-                self.desk.classes.remove(class_id, erase=erase)
-            except InputError as error:
-                if (
-                    erase
-                    or self.desk.session is None
-                    or self.desk.classes.get(class_id) is None
-                    or len(self.desk.classes.all()) == 1
-                ):
-                    raise
-                self.desk.offer.emit(str(error), "Erase and remove", lambda: self.remove_class(class_id, erase=True))
-                return
-            if erase and self.desk.session is None:
-                self._erase(class_id)
-            if erase and entry is not None:
-                # A fresh layer: the undo history of the old one could bring voxels of the removed class back.
-                self.desk.renew()
-
-        if self.desk.session is None:
-            remove(self)
-        else:
-            self.desk.keeper.flush(lambda: remove(self))
-
-    def _erase(self, class_id: int) -> None:
-        """Erase a class where no session does it; the layer is renewed afterwards, and its undo history with it."""
-        painted = [entry.painted[0] for entry in self.desk.entries if entry.painted is not None]
-        if self.desk.sheet is not None:
-            painted.append(self.desk.sheet.annotation.data)
-        for values in painted:
-            values[values == class_id] = 0
 
     def at_last(self) -> Session:
         """Return the session for strokes that are left when the window closes."""

@@ -130,18 +130,10 @@ class ClassBook:
             ]
             self._touch()
 
-    def remove(self, class_id: int, *, erase: bool = False) -> None:
-        """Remove a class.
-
-        Raises
-        ------
-        InputError
-            It is the last one, or something is painted in it and ``erase`` is False.
-        """
-        if len(self.all()) == 1:
-            raise InputError("A session needs at least one class; rename this one instead.")
+    def remove(self, class_id: int) -> None:
+        """Remove a class of which nothing is painted any more; see `Removal`."""
         if self._session is not None:
-            self._session.remove_class(class_id, erase=erase)
+            self._session.drop_class(class_id)
         else:
             self._drafts = [entry for entry in self._drafts if entry.id != class_id]
             self._touch()

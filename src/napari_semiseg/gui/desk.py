@@ -35,6 +35,7 @@ from napari_semiseg.gui.problems import explain, told
 from napari_semiseg.gui.proposals import Proposals
 from napari_semiseg.gui.reader import is_session
 from napari_semiseg.gui.regions import Regions
+from napari_semiseg.gui.removal import Removal
 from napari_semiseg.gui.review import Review
 from napari_semiseg.gui.runs import Runs
 from napari_semiseg.gui.sheet import Sheet
@@ -106,6 +107,7 @@ class Desk:
         self._moving_layers = False
         self._generation = 0
         self.binder = Binder(self)
+        self.removal = Removal(self)
         self.marks = Marks(self)
         self.runs = Runs(self)
         self.brush = Brush(self)
@@ -173,7 +175,7 @@ class Desk:
     @told
     def take_layer(self, layer: Image) -> None:
         """Make an image layer the shown volume, and another volume of the session if there is one."""
-        reason = intake.why_not(layer)
+        reason = intake.why_not(layer) or self.removal.why_wait
         if reason is not None:
             raise InputError(reason)
         entry = intake.entry_of(layer)
@@ -194,6 +196,7 @@ class Desk:
         """Show another volume; only its layers stay in the viewer."""
         if self.sheet is not None and self.sheet.entry is entry:
             return
+        self.refuse_while_removing()
         self.close_sheet()
         self._show(entry, None)
         # What was shown before leaves the memory once the next one is on the screen.
@@ -221,12 +224,21 @@ class Desk:
         entry.looked_for = class_ids
         self.volumes_changed.emit()
 
+    def refuse_while_removing(self) -> None:
+        """Raise an `InputError` while a class is being removed from all volumes."""
+        if self.removal.why_wait is not None:
+            raise InputError(self.removal.why_wait)
+
     def renew(self) -> None:
         """Show the present volume with a fresh annotation layer, read from the disk; its image layer stays."""
         assert self.sheet is not None
         entry, image = self.sheet.entry, self.sheet.image
         self.close_sheet(keep_image=True)
-        self._show(entry, image)
+        self.show_again(entry, image)
+
+    def show_again(self, entry: Entry, image: Image) -> None:
+        """Show a volume of which only the image layer was left, if the user has not taken it away meanwhile."""
+        self._show(entry, image if image in self.viewer.layers else None)
 
     def _show(self, entry: Entry, image: Image | None) -> None:
         self._generation += 1

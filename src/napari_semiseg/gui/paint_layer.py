@@ -193,6 +193,10 @@ class PaintLayer(Labels):
         """Repeat the step that was taken back, unless a locked class would lose voxels."""
         self._travel(super().redo, super().undo, "redo")
 
+    def forget_history(self) -> None:
+        """Make what was done so far final: undo and redo would bring voxels back that must not come back."""
+        self._reset_history()
+
     def _travel(self, go: Callable[[], None], back: Callable[[], None], name: str) -> None:
         if not self.editable:
             return

@@ -55,7 +55,7 @@ class Runs:
     @told
     def start(self, plan: Plan, needs_labels: bool = True) -> None:
         """Start a round, once everything that was painted is on disk."""
-        reason = why_not_train(self.facts(), needs_labels=needs_labels)
+        reason = why_not_train(self.facts(), needs_labels=needs_labels) or self.desk.removal.why_wait
         if reason is not None:
             raise InputError(reason)
 

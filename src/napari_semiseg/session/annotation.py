@@ -358,6 +358,10 @@ class Annotation:
         with self._lock:
             return resolve(self.said[chosen], [self.states[plane] for plane in chosen])
 
+    def planes_with(self, class_id: int) -> list[int]:
+        """Return the planes on which a class is painted."""
+        return np.flatnonzero((self.said == class_id).any(axis=(1, 2))).tolist()
+
     def annotated_planes(self) -> list[int]:
         """Return the planes that say something."""
         return [plane for plane, state in enumerate(self.states) if state not in SILENT]

@@ -236,25 +236,50 @@ class Session(SessionFolder):
             If the class is painted and ``erase`` is false.
         """
         self.refuse_if_read_only()
-        index = index_of(self.classes, class_id)
-        painted: dict[str, list[int]] = {}
-        for volume_id in self.volumes:
-            with self.visiting(volume_id) as annotation:
-                painted[volume_id] = np.flatnonzero((annotation.said == class_id).any(axis=(1, 2))).tolist()
-        count = sum(len(planes) for planes in painted.values())
-        if count and not erase:
+        name = self.classes[index_of(self.classes, class_id)].name
+        count = 0 if erase else sum(self.count_painted(class_id, volume_id) for volume_id in self.volumes)
+        if count:
             raise InputError(
-                f"The class {self.classes[index].name!r} is painted on {count} slice{'s' * (count > 1)}; "
+                f"The class {name!r} is painted on {count} slice{'s' * (count > 1)}; "
                 "confirm that it may be erased there."
             )
-        for volume_id, planes in painted.items():
-            with self.visiting(volume_id) as annotation:
-                for plane in planes:
-                    said = annotation.said[plane].copy()
-                    said[said == class_id] = UNSAID
-                    annotation.set_plane(plane, said)
-                    self.slice_changed.emit(volume_id, plane)
-                annotation.flush()
+        for volume_id in self.volumes if erase else ():
+            self.erase_class(class_id, volume_id)
+        self.drop_class(class_id)
+
+    def count_painted(self, class_id: int, volume_id: str) -> int:
+        """Return on how many slices of a volume a class is painted."""
+        with self.visiting(volume_id) as annotation:
+            return len(annotation.planes_with(class_id))
+
+    def erase_class(self, class_id: int, volume_id: str) -> int:
+        """Make what is painted of a class on a volume unpainted; return on how many slices that was.
+
+        Raises
+        ------
+        InputError, StorageError
+        """
+        self.refuse_if_read_only()
+        with self.visiting(volume_id) as annotation:
+            planes = annotation.planes_with(class_id)
+            for plane in planes:
+                said = annotation.said[plane].copy()
+                said[said == class_id] = UNSAID
+                annotation.set_plane(plane, said)
+                self.slice_changed.emit(volume_id, plane)
+            annotation.flush()
+        return len(planes)
+
+    def drop_class(self, class_id: int) -> None:
+        """Take a class out of the table; nothing may be painted of it any more.
+
+        Raises
+        ------
+        InputError
+            If there is no such class.
+        StorageError
+        """
+        index_of(self.classes, class_id)
         kept = [c for c in self.classes if c.id != class_id]
         self._commit(classes=kept, volumes=without_class(self.volumes, class_id))
         self.classes_changed.emit()

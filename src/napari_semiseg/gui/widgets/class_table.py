@@ -9,6 +9,7 @@ from qtpy.QtWidgets import (
     QColorDialog,
     QHeaderView,
     QMessageBox,
+    QProgressBar,
     QTableWidget,
     QTableWidgetItem,
     QWidget,
@@ -58,14 +59,18 @@ class ClassTable(QWidget):
         self.remove = button(
             "Remove", "Remove the selected class; asks first if something is painted in it", self._on_remove
         )
-        self.setLayout(column(self.table, row(self.add, self.remove, None)))
+        self.removing = QProgressBar()
+        self.removing.setToolTip("The volumes are being gone through for what is painted in the class")
+        self.stop = button("Stop", "Stop removing; the class stays, what was erased is erased", desk.removal.stop)
+        self.setLayout(column(self.table, row(self.add, self.remove, None), row(self.removing, self.stop)))
         self.table.currentCellChanged.connect(self._on_current)
         self.table.cellDoubleClicked.connect(self._on_double_click)
         self.table.itemChanged.connect(self._on_item)
         desk.classes.changed.connect(self.fill)
         desk.class_selected.connect(self._select_row)
         desk.volume_changed.connect(self.fill)
-        self.fill()
+        desk.removal.changed.connect(self._on_removal)
+        self._on_removal()
 
     def fill(self) -> None:
         """Show the classes."""
@@ -79,6 +84,14 @@ class ClassTable(QWidget):
         self.table.setFixedHeight(self._top.sizeHint().height() + shown * ROW_HEIGHT + 4)
         self._filling = False
         self._select_row(self.desk.brush.selected)
+
+    def _on_removal(self) -> None:
+        removal = self.desk.removal
+        for widget in (self.removing, self.stop):
+            widget.setVisible(bool(removal.name))
+        self.removing.setValue(round(100 * removal.progress))
+        self.removing.setFormat(f"removing {removal.name}, %p%")
+        self.fill()
 
     def class_id(self, index: int) -> int:
         """Return the class of a row."""
@@ -118,7 +131,9 @@ class ClassTable(QWidget):
         removable = class_id != BACKGROUND_ID and len(self.desk.classes.all()) > 1
         allow(
             self.remove,
-            None if removable else "Background strokes and the last class cannot be removed; rename the class instead.",
+            self.desk.removal.why_wait
+            if removable
+            else "Background strokes and the last class cannot be removed; rename the class instead.",
         )
 
     def _on_current(self, index: int, *_: int) -> None:
@@ -166,8 +181,8 @@ class ClassTable(QWidget):
         entry = self.desk.classes.get(self.class_id(index)) if index >= 0 else None
         if entry is None:
             return
-        if not self.desk.binder.is_painted(entry.id):
-            self.desk.binder.remove_class(entry.id)
+        if not self.desk.removal.is_painted(entry.id):
+            self.desk.removal.start(entry.id)
             return
         answer = QMessageBox.question(
             self,
@@ -177,4 +192,4 @@ class ClassTable(QWidget):
             QMessageBox.StandardButton.Cancel,
         )
         if answer == QMessageBox.StandardButton.Yes:
-            self.desk.binder.remove_class(entry.id, erase=True)
+            self.desk.removal.start(entry.id, erase=True)
