@@ -61,6 +61,9 @@ def test_a_run_that_cannot_be_asked_to_stop_is_ended_if_it_is_ours(session, supe
     assert runner.is_alive
     runner.write(round_.path / "process.json")
     supervisor.stop(round_)
+    deadline = time.monotonic() + 10
+    while runner.is_alive and time.monotonic() < deadline:
+        time.sleep(0.01)
     assert not runner.is_alive
     assert supervisor.pid not in (None, worker)
     assert round_.last_event().terminal
