@@ -141,6 +141,11 @@ def accepting_by_click(panel, hands):
     assert desk.accepting.active
     assert panel.review.clicking.isChecked()
     panel.review.unit.setCurrentIndex(panel.review.unit.findData("class"))
+    panel.viewer.dims.ndisplay = 3
+    hands.stroke((row + 9, column + 9))  # at the same place the next click would be a double click
+    panel.viewer.dims.ndisplay = 2
+    assert "In the 3D view a click has no slice" in panel.messages.text.text()
+    assert not sheet.annotation.data[plane].any()
     hands.stroke((row, column))
     painted = sheet.annotation.data[plane]
     np.testing.assert_array_equal(painted == 3, predicted == 3)

@@ -174,6 +174,11 @@ def check_superpixels(panel, hands):
     for _ in range(3):
         hands.key(Qt.Key.Key_Z, CONTROL)
     assert not layer.data.any()
+    panel.viewer.dims.ndisplay = 3
+    hands.stroke((32, 36))
+    panel.viewer.dims.ndisplay = 2
+    assert not layer.data.any(), "in 3D a click has no plane"
+    assert "not in 3D" in panel.messages.text.text()
     layer.mode = "paint"
     assert not desk.superpixel_brush.active
     assert not panel.label.tools.superpixels.isChecked()

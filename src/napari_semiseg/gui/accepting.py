@@ -179,6 +179,9 @@ class Accepting:
             yield
         if np.abs(np.asarray(event.pos, float) - start).max() > _MOVED or self.desk.sheet is None:
             return
+        if self.desk.viewer.dims.ndisplay != 2:
+            self.desk.tell("In the 3D view a click has no slice; show slices again (Ctrl-Y) to accept.", "warning")
+            return
         place = np.floor(np.asarray(layer.world_to_data(event.position)) + 0.5).astype(int)[-3:]
         if ((place >= 0) & (place < np.asarray(self.desk.sheet.shape))).all():
             plane, row, column = (int(value) for value in place)

@@ -144,8 +144,8 @@ class CanvasTool:
         sheet = self.desk.sheet
         if not self.active or sheet is None or event.button != 1 or not layer.editable:
             return
-        if tuple(sheet.viewer.dims.displayed)[-2:] != (sheet.viewer.dims.ndim - 2, sheet.viewer.dims.ndim - 1):
-            self.desk.tell(f"{self.name} paints on slices along the slice axis; show those first.", "warning")
+        if not sheet.shows_slices:
+            self.desk.tell(f"{self.name} paints on slices along the slice axis, not in 3D (Ctrl-Y).", "warning")
             return
         label = 0 if "Shift" in event.modifiers else int(layer.selected_label)
         event.handled = True

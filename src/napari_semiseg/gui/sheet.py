@@ -139,6 +139,12 @@ class Sheet:
         dims = self.viewer.dims
         return int(np.clip(dims.current_step[dims.ndim - 3], 0, self.shape[0] - 1))
 
+    @property
+    def shows_slices(self) -> bool:
+        """Whether the canvas shows a slice along the slice axis; in 3D a click has no plane."""
+        dims = self.viewer.dims
+        return tuple(dims.displayed) == (dims.ndim - 2, dims.ndim - 1)
+
     def go_to(self, plane: int) -> None:
         """Show another plane."""
         dims = self.viewer.dims
