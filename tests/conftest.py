@@ -24,6 +24,17 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         os.environ["SEMISEG_CACHE"] = before
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Small tensors are slower on several threads."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder of real volumes; tests that use it skip where it is absent."""

@@ -29,15 +29,8 @@ NETWORKS = {
 }
 SEVERAL_DECODERS = ("unet_decoders", "vnet_decoders")
 OF_VOLUMES = ("vnet16", "vnet_decoders", "res34_3d")
+pytestmark = pytest.mark.usefixtures("one_thread")
 every_network = pytest.mark.parametrize(("name", "options"), NETWORKS.values(), ids=NETWORKS.keys())
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def built(name, options, channels=1, classes=4, seed=0) -> nn.Module:

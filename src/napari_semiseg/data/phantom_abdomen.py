@@ -23,7 +23,7 @@ def image_and_labels(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     wall.draw(image)
     _spine_and_ribs(space, wall, image, size, rng)
     organs = _organs(space, wall, size, rng)
-    _soft_neighbours(space, wall, image, organs, size, rng)
+    _soft_neighbours(space, wall, image, size, rng)
     labels = np.zeros(_SHAPE, np.uint8)
     attenuation = {1: 62, 2: 56, 3: 64, 4: 64, 5: 50}
     shift = rng.uniform(-6, 6)
@@ -99,9 +99,7 @@ def _organs(space: Space, wall: _Wall, size: float, rng: np.random.Generator) ->
     return organs
 
 
-def _soft_neighbours(
-    space: Space, wall: _Wall, image: np.ndarray, organs: dict[int, np.ndarray], size: float, rng: np.random.Generator
-) -> None:
+def _soft_neighbours(space: Space, wall: _Wall, image: np.ndarray, size: float, rng: np.random.Generator) -> None:
     """Draw what lies beside the organs at nearly the same attenuation."""
     cavity = soft(wall.cavity + 0.02, 0.02)
     blend(image, 46.0 + rng.uniform(-4, 4), soft(space.tube(40.0 * size, -20.0, 12.5), 0.12))  # vena cava

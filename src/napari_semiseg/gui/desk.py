@@ -54,7 +54,6 @@ if TYPE_CHECKING:
 
 
 COLLECT_MS = 500
-NO_VOLUME = "Open a volume first: drop a file on the window, or press “Add volume…”."
 
 
 class Desk:

@@ -107,7 +107,7 @@ class Removal:
     def _go_through(self, session: Session, class_id: int, left: list[str]) -> None:
         """Have the next volume looked at: each is work of its own, so that saving strokes never waits for all."""
         if self._stopped or not left:
-            self._finish(session, class_id)
+            self._finish(class_id)
             return
         volume, *others = left
         work = partial(session.erase_class if self._erases else session.count_painted, class_id, volume)
@@ -124,7 +124,7 @@ class Removal:
 
         self.desk.disk.run(work, done, failed)
 
-    def _finish(self, session: Session, class_id: int) -> None:
+    def _finish(self, class_id: int) -> None:
         name, slices = self.name, self._slices
         count = f"{slices} slice{'s' * (slices != 1)}"
         if self._stopped:

@@ -199,7 +199,7 @@ def _stack(series: Series, planes: list[Slice]) -> tuple[list[list[Slice]], np.n
         Sentences for the user.
     """
     first = planes[0]
-    _refuse_mixture(series, planes)
+    _refuse_mixture(planes)
     normal = np.cross(first.row_direction, first.column_direction)
     heights = np.array([float(normal @ np.array(p.position)) for p in planes])
     groups: list[list[Slice]] = []
@@ -223,7 +223,7 @@ def _stack(series: Series, planes: list[Slice]) -> tuple[list[list[Slice]], np.n
     return stacks, step, notes
 
 
-def _refuse_mixture(series: Series, planes: list[Slice]) -> None:
+def _refuse_mixture(planes: list[Slice]) -> None:
     first = planes[0]
     for plane in planes:
         same = np.allclose(plane.row_direction, first.row_direction, atol=5e-3) and np.allclose(

@@ -114,7 +114,7 @@ def _refuse_large(path: Path, values: np.ndarray) -> None:
 def _placed(path: Path, raw: RawImage, mask: Geometry, array: np.ndarray, volume: Geometry) -> np.ndarray:
     """Return the mask's values in the display order of the volume."""
     if raw.format == "tiff" and not mask.oriented:
-        return _placed_by_order(path, mask, array, volume)
+        return _placed_by_order(path, array, volume)
     to_voxels = np.linalg.solve(volume.display_affine, mask.affine)
     turn = np.rint(to_voxels[:3, :3])
     is_turn = np.array_equal(np.abs(turn).sum(axis=0), (1, 1, 1)) and np.array_equal(
@@ -141,7 +141,7 @@ def _placed(path: Path, raw: RawImage, mask: Geometry, array: np.ndarray, volume
     return np.flip(turned, flipped)
 
 
-def _placed_by_order(path: Path, mask: Geometry, array: np.ndarray, volume: Geometry) -> np.ndarray:
+def _placed_by_order(path: Path, array: np.ndarray, volume: Geometry) -> np.ndarray:
     """Place a TIFF mask, which knows no patient, by the order of its pages, rows and columns."""
     placed = array.transpose(2, 1, 0)
     if placed.shape != volume.shape:

@@ -188,7 +188,7 @@ class CertaintyGuided(nn.Module):
             size = next(iter(outputs.values())).features[SCALES[scale]].shape[-2:]
             truth = shrink(batch.label, size).flatten()
             places = torch.nonzero(shrink(batch.inside, size).flatten())[:, 0]
-            seen = {name: _pixels(p, size, places, truth) for name, p in probabilities.items()}
+            seen = {name: pixels_of(p, size, truth, places) for name, p in probabilities.items()}
             open_entropies = torch.cat([pixels.entropy[~pixels.said] for pixels in seen.values()])
             threshold = cc.entropy_threshold(open_entropies, cc.uncertain_share(progress, self.uncertain))
             for name, output in outputs.items():
@@ -212,8 +212,21 @@ def contrast_of(networks: Mapping[str, nn.Module] | nn.ModuleDict, setup: Setup)
     return CertaintyGuided(channels_of(networks), setup.classes, **options)
 
 
-def _pixels(probabilities: Tensor, size: Sequence[int], places: Tensor, truth: Tensor) -> cc.Pixels:
-    """Describe the pixels at ``places`` of a map of another size (h, w); ``truth`` (B·h·w,) holds 255 for not said."""
+def pixels_of(
+    probabilities: Tensor, size: Sequence[int], truth: Tensor, places: Tensor | slice = slice(None)
+) -> cc.Pixels:
+    """Describe the pixels of a map of another size.
+
+    Parameters
+    ----------
+    probabilities : Tensor, shape (B, C, H, W)
+    size : sequence of 2 ints
+        h, w.
+    truth : Tensor of int64, shape (B·h·w,)
+        255 where nothing is said.
+    places : Tensor of int64, shape (n,), optional
+        Which of these pixels; all by default.
+    """
     shrunk = functional.interpolate(probabilities, size=tuple(size), mode="bilinear", align_corners=False)
     flat = shrunk.permute(0, 2, 3, 1).flatten(0, 2)
     return cc.Pixels.of(flat[places], truth[places])

@@ -14,7 +14,7 @@ from napari_semiseg.data.sampling import Batch
 from napari_semiseg.losses import certainty_contrast as cc
 from napari_semiseg.losses.in_batch_contrast import in_batch_contrast
 from napari_semiseg.losses.map_bank import MapBank
-from napari_semiseg.methods.contrast import SCALES, Projectors, shrink
+from napari_semiseg.methods.contrast import SCALES, Projectors, pixels_of, shrink
 from napari_semiseg.networks import NetworkOutput
 
 _WIDTH = 128  # channels of the projected features
@@ -79,7 +79,7 @@ class RegisteredContrast(nn.Module):
         if batch.correspondences is not None:
             self._remember(features, batch)
         truth, inside = shrink(batch.label, size).flatten(), shrink(batch.inside, size).flatten()
-        seen = [_pixels(guides[name], size, truth) for name in features]
+        seen = [pixels_of(guides[name].detach().float().softmax(dim=1), size, truth) for name in features]
         label = torch.cat([pixels.label for pixels in seen])
         threshold = label.new_tensor(math.inf, dtype=torch.float32)  # certainty has no say here
         may_anchor = [cc.anchor_mask(pixels, threshold, self.confidence) & inside for pixels in seen]
@@ -153,9 +153,3 @@ class RegisteredContrast(nn.Module):
             total += self.projectors(self.scale, name, small, every).view(total.shape)
         unit = functional.normalize(total, dim=-1, eps=1e-6)
         self.bank.push(unit.permute(0, 3, 1, 2), batch.volume, batch.plane, batch.affine)
-
-
-def _pixels(logits: Tensor, size: Sequence[int], truth: Tensor) -> cc.Pixels:
-    probabilities = logits.detach().float().softmax(dim=1)
-    small = functional.interpolate(probabilities, size=tuple(size), mode="bilinear", align_corners=False)
-    return cc.Pixels.of(small.permute(0, 2, 3, 1).flatten(0, 2), truth)

@@ -7,9 +7,10 @@ from functools import partial
 
 from torch import Tensor, nn
 
+from napari_semiseg.networks.norms import norm3d
 from napari_semiseg.networks.residual import basic_block
 from napari_semiseg.networks.strides import ALL_AXES, Stride, checked, half, kernel
-from napari_semiseg.networks.vnet import UPSAMPLING, VolumeNetwork, norm3d
+from napari_semiseg.networks.vnet import UPSAMPLING, VolumeNetwork
 
 _BLOCKS = (3, 4, 6, 3)
 

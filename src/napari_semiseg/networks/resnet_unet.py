@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from torch import Tensor, nn
 
 from napari_semiseg.errors import InputError
+from napari_semiseg.networks.norms import norm2d
 from napari_semiseg.networks.residual import Residual, basic_block, bottleneck_block
-from napari_semiseg.networks.unet import UShaped, norm2d
+from napari_semiseg.networks.unet import UShaped
 
 _BLOCKS = {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}
 _LEVELS = 4  # stages of residual blocks
@@ -20,7 +22,7 @@ class ResNetEncoder(nn.Module):
     def __init__(self, in_channels: int, width: int, depth: int, norm: str) -> None:
         super().__init__()
         self.stem = nn.Sequential(
-            nn.Conv2d(in_channels, width, 7, stride=2, padding=3, bias=False), norm2d(norm)(width), nn.ReLU(True)
+            nn.Conv2d(in_channels, width, 7, stride=2, padding=3, bias=False), norm2d(norm, width), nn.ReLU(True)
         )
         self.pool = nn.MaxPool2d(3, stride=2, padding=1)
         sizes = [width, *stage_channels(width, depth)]
@@ -47,8 +49,8 @@ def stage_channels(width: int, depth: int) -> list[int]:
 
 def _block(depth: int, channels_in: int, channels_out: int, stride: int, norm: str) -> Residual:
     if depth == 18:
-        return basic_block(channels_in, channels_out, stride, [(3, 3)] * 2, nn.Conv2d, norm2d(norm))
-    return bottleneck_block(channels_in, channels_out, stride, nn.Conv2d, norm2d(norm))
+        return basic_block(channels_in, channels_out, stride, [(3, 3)] * 2, nn.Conv2d, partial(norm2d, norm))
+    return bottleneck_block(channels_in, channels_out, stride, nn.Conv2d, partial(norm2d, norm))
 
 
 class ResNetUNet(UShaped):

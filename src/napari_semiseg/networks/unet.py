@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,27 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from napari_semiseg.errors import InputError
+from napari_semiseg.networks.norms import norm2d
 from napari_semiseg.networks.output import Network, NetworkOutput
 from napari_semiseg.networks.padding import crop_back, pad_to_multiple
 
-_NORMS: dict[str, Callable[[int], nn.Module]] = {
-    "batch": nn.BatchNorm2d,
-    "instance": partial(nn.InstanceNorm2d, affine=True),
-}
 UPSAMPLING = ("bilinear", "transposed", "nearest")
-
-
-def norm2d(name: str) -> Callable[[int], nn.Module]:
-    """Return what makes the norm ``"batch"`` or ``"instance"`` of a number of channels.
-
-    Raises
-    ------
-    InputError
-        For another name.
-    """
-    if name not in _NORMS:
-        raise InputError(f"There is no norm {name!r}; choose one of {', '.join(_NORMS)}.")
-    return _NORMS[name]
 
 
 class ConvBlock(nn.Sequential):
@@ -40,11 +23,11 @@ class ConvBlock(nn.Sequential):
     def __init__(self, channels_in: int, channels_out: int, dropout: float, norm: str) -> None:
         super().__init__(
             nn.Conv2d(channels_in, channels_out, 3, padding=1),
-            norm2d(norm)(channels_out),
+            norm2d(norm, channels_out),
             nn.LeakyReLU(inplace=True),
             nn.Dropout(dropout),
             nn.Conv2d(channels_out, channels_out, 3, padding=1),
-            norm2d(norm)(channels_out),
+            norm2d(norm, channels_out),
             nn.LeakyReLU(inplace=True),
         )
 

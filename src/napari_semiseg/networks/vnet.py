@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
 from napari_semiseg.errors import InputError
+from napari_semiseg.networks.norms import norm3d
 from napari_semiseg.networks.output import Network, NetworkOutput
 from napari_semiseg.networks.padding import crop_to, pad_to_multiple
 from napari_semiseg.networks.strides import ALL_AXES, Stride, checked, half, kernel, totals
 
-_NORMS: dict[str, Callable[[int], nn.Module]] = {
-    "batch": nn.BatchNorm3d,
-    "instance": partial(nn.InstanceNorm3d, affine=True),
-}
 UPSAMPLING = ("transposed", "trilinear", "nearest")
 _ENCODER_CONVOLUTIONS = (1, 2, 3, 3, 3)
 _DECODER_CONVOLUTIONS = (1, 2, 3, 3)
-
-
-def norm3d(name: str, channels: int) -> nn.Module:
-    """Return the norm ``"batch"`` or ``"instance"`` for volumes.
-
-    Raises
-    ------
-    InputError
-        For another name.
-    """
-    if name not in _NORMS:
-        raise InputError(f"There is no norm {name!r}; choose one of {', '.join(_NORMS)}.")
-    return _NORMS[name](channels)
 
 
 class Convolutions(nn.Sequential):

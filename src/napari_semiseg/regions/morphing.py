@@ -8,12 +8,13 @@ second that is reached in t of its own.
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Iterator
 
 import numpy as np
 from scipy import ndimage
 
-UNSAID = 255
+from napari_semiseg.regions.gaps import Weights, fill_gaps
+
 _EVERY_NEIGHBOUR = np.ones((3, 3), bool)
 
 
@@ -33,25 +34,23 @@ def interpolate_morphological(labels: np.ndarray) -> np.ndarray:
     ndarray of uint8, same shape
         Said voxels as given; else background beyond the outermost labelled planes.
     """
-    said = labels != UNSAID
-    result = np.where(said, labels, 0).astype(np.uint8)
-    for below, above in pairwise(np.flatnonzero(said.all(axis=(1, 2)))):
-        if above == below + 1:
-            continue
-        classes = np.union1d(labels[below], labels[above])
-        classes = classes[classes > 0]
-        parts = {int(c): _outlines(labels[below] == c, labels[above] == c) for c in classes}
-        for plane in range(below + 1, above):
-            share = (plane - below) / (above - below)
-            depth = np.full(labels.shape[1:], -1.0)
-            found = np.zeros(labels.shape[1:], np.uint8)
-            for class_id, (outer, holes) in parts.items():
-                here = _depth(outer, share, depth.shape)
-                here[_depth(holes, share, depth.shape) >= 0] = -1
-                wins = (here >= 0) & (here > depth)
-                found[wins], depth[wins] = class_id, here[wins]
-            result[plane] = np.where(said[plane], labels[plane], found)
-    return result
+    return fill_gaps(labels, _between)
+
+
+def _between(below: np.ndarray, above: np.ndarray, weights: Weights) -> Iterator[np.ndarray]:
+    if not weights:
+        return
+    classes = np.union1d(below, above)
+    parts = {int(c): _outlines(below == c, above == c) for c in classes[classes > 0]}
+    for _, share in weights:
+        depth = np.full(below.shape, -1.0)
+        found = np.zeros(below.shape, np.uint8)
+        for class_id, (outer, holes) in parts.items():
+            here = _depth(outer, share, depth.shape)
+            here[_depth(holes, share, depth.shape) >= 0] = -1
+            wins = (here >= 0) & (here > depth)
+            found[wins], depth[wins] = class_id, here[wins]
+        yield found
 
 
 Pairs = list[tuple[np.ndarray, np.ndarray]]

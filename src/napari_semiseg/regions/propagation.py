@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy import ndimage
 
-UNSAID = 255
+from napari_semiseg.regions.gaps import UNSAID, Weights, fill_gaps
+
 _MARGIN = 12  # pixels around the labelled structures that the random walker sees
 
 
@@ -31,26 +31,21 @@ def interpolate_signed_distance(labels: np.ndarray, spacing: Sequence[float]) ->
     ndarray of uint8, same shape
         Said voxels as given; else background beyond the outermost labelled planes.
     """
-    said = labels != UNSAID
-    result = np.where(said, labels, 0).astype(np.uint8)
-    for below, above in pairwise(np.flatnonzero(said.all(axis=(1, 2)))):
-        ends = labels[below], labels[above]
-        structures = np.union1d(*ends)
-        structures = structures[structures > 0]
-        if above == below + 1 or len(structures) == 0:
-            continue
-        against_background = (
-            _distances(ends[0] > 0, ends[1] > 0, spacing[1:]),
-            _distances(ends[0] == 0, ends[1] == 0, spacing[1:]),
-        )
-        between_classes = [_distances(ends[0] == c, ends[1] == c, spacing[1:]) for c in structures]
-        for plane in range(below + 1, above):
-            weights = np.array([above - plane, plane - below]) / (above - below)
-            to_any, to_background = (np.tensordot(weights, pair, 1) for pair in against_background)
-            nearest = structures[np.argmin([np.tensordot(weights, pair, 1) for pair in between_classes], axis=0)]
-            found = np.where(to_any < to_background, nearest, 0)
-            result[plane] = np.where(said[plane], labels[plane], found)
-    return result
+    return fill_gaps(labels, lambda below, above, weights: _nearer(below, above, weights, spacing[1:]))
+
+
+def _nearer(below: np.ndarray, above: np.ndarray, weights: Weights, spacing: Sequence[float]) -> Iterator[np.ndarray]:
+    structures = np.union1d(below, above)
+    structures = structures[structures > 0]
+    if not weights or len(structures) == 0:
+        yield from (np.zeros_like(below) for _ in weights)
+        return
+    against_background = (_distances(below > 0, above > 0, spacing), _distances(below == 0, above == 0, spacing))
+    between_classes = [_distances(below == c, above == c, spacing) for c in structures]
+    for weight in np.array(weights):
+        to_any, to_background = (np.tensordot(weight, pair, 1) for pair in against_background)
+        nearest = structures[np.argmin([np.tensordot(weight, pair, 1) for pair in between_classes], axis=0)]
+        yield np.where(to_any < to_background, nearest, 0)
 
 
 def _distances(below: np.ndarray, above: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
