@@ -69,7 +69,9 @@ class Removal:
             raise InputError("Stop the training before a class is removed.")
         if self.desk.access.why_not:
             raise InputError(self.desk.access.why_not)
-        if entry is None or len(self.desk.classes.all()) == 1:
+        if entry is None:
+            raise InputError("This class was removed already.")
+        if len(self.desk.classes.all()) == 1:
             raise InputError("A session needs at least one class; rename this one instead.")
         if session is None:
             self._remove_draft(class_id, erase=erase)

@@ -127,7 +127,7 @@ class Review:
         locked = sheet.annotation.count_locked(plane, wanted)
         sheet.remember(plane)
         changed = set_plane(sheet.annotation, plane, wanted)
-        self.desk.keeper.look()
+        self.desk.keeper.look([plane])
         self.desk.marks.set(plane, state)
         sheet.remember(plane)
         stayed = f", {locked} of locked classes stayed" if locked else ""
