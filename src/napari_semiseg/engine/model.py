@@ -147,26 +147,8 @@ class Model:
                     f"{file} does not exist; a model is a .safetensors file with a .json file of the same name "
                     "beside it."
                 )
-        try:
-            description = _Description.model_validate_json(description_file.read_bytes())
-            if description.format != _FORMAT:
-                raise ValueError("not a napari-semiseg model")
-        except (ValidationError, ValueError) as error:
-            raise InputError(
-                f"{description_file} does not describe a napari-semiseg model ({_first_line(error)}); "
-                "export the model again."
-            ) from None
-        if description.version > _VERSION:
-            raise InputError(
-                f"{description_file} was written by a newer napari-semiseg ({description.package}); update to use it."
-            )
-        try:
-            method = methods.get(description.method).model_validate(description.settings)
-        except ValidationError as error:
-            raise InputError(
-                f"The settings in {description_file} do not fit the method {description.method!r} "
-                f"({_first_line(error)}); export the model again."
-            ) from None
+        description = _described(description_file)
+        method = _method_of(description, description_file)
         model = cls.build(
             method,
             description.class_ids,
@@ -249,6 +231,32 @@ def setup_of(method: Method, classes: int, grid: WorkingGrid, *, small: bool) ->
 def portable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return contiguous copies on the CPU; safetensors refuses views and shared memory."""
     return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+
+
+def _described(file: Path) -> _Description:
+    """Read ``model.json``, or raise an `InputError` that says why it cannot be used."""
+    try:
+        description = _Description.model_validate_json(file.read_bytes())
+        if description.format != _FORMAT:
+            raise ValueError("not a napari-semiseg model")
+    except (ValidationError, ValueError) as error:
+        raise InputError(
+            f"{file} does not describe a napari-semiseg model ({_first_line(error)}); export the model again."
+        ) from None
+    if description.version > _VERSION:
+        raise InputError(f"{file} was written by a newer napari-semiseg ({description.package}); update to use it.")
+    return description
+
+
+def _method_of(description: _Description, file: Path) -> Method:
+    """Return the method with the settings that the model was trained with."""
+    try:
+        return methods.get(description.method).model_validate(description.settings)
+    except ValidationError as error:
+        raise InputError(
+            f"The settings in {file} do not fit the method {description.method!r} "
+            f"({_first_line(error)}); export the model again."
+        ) from None
 
 
 def _first_line(error: Exception) -> str:

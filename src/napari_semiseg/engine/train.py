@@ -19,6 +19,7 @@ from napari_semiseg.engine.auto import method_of
 from napari_semiseg.engine.budget import Budget
 from napari_semiseg.engine.checks import FEW_LABELS, check, labelled_share
 from napari_semiseg.engine.control import Control, LocalControl, Wish
+from napari_semiseg.engine.delivery import attempted, predict_to_keeper
 from napari_semiseg.engine.device import choose_device, choose_precision, choose_threads, is_small
 from napari_semiseg.engine.events import Event
 from napari_semiseg.engine.judge import judge
@@ -26,7 +27,7 @@ from napari_semiseg.engine.keeper import Keeper, MemoryKeeper
 from napari_semiseg.engine.model import Model
 from napari_semiseg.engine.optimisation import Optimisation
 from napari_semiseg.engine.plan import Plan
-from napari_semiseg.engine.predict import guide_of, plane_steps, volume_steps
+from napari_semiseg.engine.predict import guide_of, plane_steps
 from napari_semiseg.engine.preparing import preparing
 from napari_semiseg.engine.pretraining import Pretrained
 from napari_semiseg.engine.streams import sampler_of
@@ -134,7 +135,27 @@ class _Run:
         if not self.method.needs_labels:
             self.working = [dataclasses.replace(v, labels=torch.full_like(v.labels, UNSAID)) for v in self.working]
         self.sampler = self._sampler(self.method.labelled_batch, self.method.unlabelled_batch)
-        yield events.Started(
+        yield self._started()
+        for text in notices:
+            yield events.Notice(text=text)
+        yield from self._complete()
+        if self.stopped:
+            return
+        order = MEMORY_ORDER[self.method.spatial_axes]
+        self.model.networks.to(self.device, memory_format=order)  # type: ignore[call-overload]
+        self.optimisation = Optimisation(self.method, self.model.networks, self.dtype, warm=warm)
+        if resume is not None:
+            record = self.optimisation.restore(resume)
+            self.sampler.restore(record["sampler"])
+            self.budget.done, self.budget.spent = record["done"], record["spent"]
+            self.optimisation.warm = record["warm"]
+        for text in self._remarks():
+            yield events.Notice(text=text)
+        if warm and self.method.needs_labels:
+            self._baseline = agreement(self.model, self.working, self.dtype)
+
+    def _started(self) -> Event:
+        return events.Started(
             method=self.method.name,
             reason=self.reason,
             networks={
@@ -149,30 +170,16 @@ class _Run:
             labelled=len(self.sampler.labelled_planes),
             unlabelled=len(self.sampler.unlabelled_planes),
         )
-        for text in notices:
-            yield events.Notice(text=text)
-        yield from self._complete()
-        if self.stopped:
-            return
-        order = MEMORY_ORDER[self.method.spatial_axes]
-        self.model.networks.to(self.device, memory_format=order)  # type: ignore[call-overload]
-        self.optimisation = Optimisation(self.method, self.model.networks, self.dtype, warm=warm)
-        if resume is not None:
-            record = self.optimisation.restore(resume)
-            self.sampler.restore(record["sampler"])
-            self.budget.done, self.budget.spent = record["done"], record["spent"]
-            self.optimisation.warm = record["warm"]
+
+    def _remarks(self) -> Iterator[str]:
+        """Say what nobody would expect of what is labelled."""
         if self.method.uses_unlabelled and not self.sampler.unlabelled_planes:
-            yield events.Notice(text="Every slice is labelled, so the terms for unlabelled slices are off.")
+            yield "Every slice is labelled, so the terms for unlabelled slices are off."
         if self.method.spatial_axes == 3 and labelled_share(self.volumes) < FEW_LABELS:
-            yield events.Notice(
-                text="Less than 1 % of the voxels are labelled; of so few, planes teach more than volumes."
-            )
+            yield "Less than 1 % of the voxels are labelled; of so few, planes teach more than volumes."
         ended = [volume.guide.ends for volume in self.working if volume.guide and volume.guide.ends != (None, None)]
         if ended:
-            yield events.Notice(text=_where_it_ends(ended))
-        if warm and self.method.needs_labels:
-            self._baseline = agreement(self.model, self.working, self.dtype)
+            yield _where_it_ends(ended)
 
     def _complete(self) -> Iterator[Event]:
         """Add to the volumes what the method prepares and what guides; a stop is answered meanwhile."""
@@ -363,42 +370,6 @@ class _Run:
                 "the earlier round is kept and can be used instead.",
                 level="warning",
             )
-
-
-def attempted(volume: str, name: str, run: Iterator[Event]) -> Iterator[Event]:
-    """Pass on what is told of one volume; what fails of it is told as well, and the others have their turn."""
-    try:
-        yield from run
-    except InputError as error:
-        yield events.VolumeFailed(volume=volume, name=name, error=str(error))
-    except (MemoryError, torch.OutOfMemoryError):
-        text = "There is too little memory for this volume; close other programs or choose the device cpu."
-        yield events.VolumeFailed(volume=volume, name=name, error=text)
-
-
-def predict_to_keeper(
-    model: Model, volume: TrainingVolume, keeper: Keeper, control: Control, dtype: torch.dtype
-) -> Iterator[Event]:
-    """Predict a whole volume into a keeper; a stop leaves the earlier prediction as it was."""
-    writer = keeper.prediction(volume, model.setup.classes, model.has_disagreement)
-    complete = False
-    total, count, told = 0.0, 0, 0.0
-    # Slices that are set aside were not learned from, but what is known of them may guide the others.
-    labels = volume.all_labels()
-    try:
-        for step in volume_steps(model, volume.image, volume.spacing, dtype, labels=labels, unsought=volume.unsought):
-            if step.maps is not None:
-                writer.write(step.first, step.maps)
-                total, count = total + float(step.maps.entropy.sum(dtype=float)), count + step.maps.entropy.size
-            if step.maps is not None or step.progress >= told + 0.01:
-                told = step.progress
-                yield events.Predicting(volume=volume.id, progress=told)
-            if control.wish().stop:
-                return
-        complete = True
-    finally:
-        writer.close(complete=complete)
-    yield events.PredictionReady(volume=volume.id, mean_entropy=total / count / 255)
 
 
 def _where_it_ends(ends: Sequence[tuple[int | None, int | None]]) -> str:

@@ -246,14 +246,14 @@ def _refuse_mixture(planes: list[Slice]) -> None:
             )
 
 
-def _step(stack: list[Slice], normal: np.ndarray, levels: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    if not stack[0].placed:
-        note = "The file does not say where it lies in the patient; its pixels are taken as an axial plane"
-        return normal.copy(), [f"{note}, {stack[0].spacing[0]:g} x {stack[0].spacing[1]:g} mm each."]
-    if len(stack) == 1:
-        if stack[0].thickness is not None:
-            return normal * stack[0].thickness, []
-        return normal.copy(), ["The file gives no slice thickness; 1 mm was taken."]
+def _regular(levels: np.ndarray) -> tuple[float, float, list[str]]:
+    """Return the usual gap between slices in mm, the largest relative deviation from it, and what to note about it.
+
+    Raises
+    ------
+    InputError
+        If slices are missing, or too unevenly spaced.
+    """
     gaps = np.diff(levels)
     usual = float(np.median(gaps)) if len(gaps) > 2 else float(gaps.min())
     missing: list[str] = []
@@ -276,6 +276,18 @@ def _step(stack: list[Slice], normal: np.ndarray, levels: np.ndarray) -> tuple[n
         notes.append(
             f"The distance between slices varies from {gaps.min():.3f} to {gaps.max():.3f} mm; its mean is used."
         )
+    return usual, uneven, notes
+
+
+def _step(stack: list[Slice], normal: np.ndarray, levels: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    if not stack[0].placed:
+        note = "The file does not say where it lies in the patient; its pixels are taken as an axial plane"
+        return normal.copy(), [f"{note}, {stack[0].spacing[0]:g} x {stack[0].spacing[1]:g} mm each."]
+    if len(stack) == 1:
+        if stack[0].thickness is not None:
+            return normal * stack[0].thickness, []
+        return normal.copy(), ["The file gives no slice thickness; 1 mm was taken."]
+    usual, uneven, notes = _regular(levels)
     positions = np.array([plane.position for plane in stack])
     step = (positions[-1] - positions[0]) / (len(stack) - 1)
     tilt = orientation.angle_between_vectors(step, normal)

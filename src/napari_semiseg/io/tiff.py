@@ -26,6 +26,8 @@ _MM_PER_UNIT = {
 # What programs write when they mean a screen or a printer, not a specimen.
 _PRINTER_DPI = (72, 96, 150, 300, 600)
 
+_MOST_COMPRESSED = 4096
+"""How many bytes of voxels a byte of a file can hold at the most; a header that claims more is damaged."""
 _MOST_CHANNELS = 4
 """More "channels" than this, and nothing else to stack, are planes that a program has named wrongly."""
 
@@ -41,35 +43,20 @@ def read_tiff(path: Path) -> RawImage:
     import tifffile
 
     with reading(path, "TIFF"), tifffile.TiffFile(path) as tiff:
-        series = [s for s in tiff.series if s.shape]
-        if not series:
-            raise InputError(f"'{path}' is a TIFF file without an image in it.")
-        if len(series) > 1:
-            shapes = ", ".join(" x ".join(map(str, s.shape)) for s in series[:4])
-            raise InputError(
-                f"'{path}' holds {len(series)} images of different size ({shapes}); save one stack of equal pages."
-            )
-        page = series[0].keyframe
-        axes, shape = series[0].axes, tuple(int(n) for n in series[0].shape)
-        if "S" in axes and shape[axes.index("S")] in (3, 4):
-            raise InputError(
-                f"'{path}' is a colour (RGB) image; only greyscale volumes can be used. Convert it to 8 or 16 bit grey."
-            )
-        if series[0].dtype is None or series[0].dtype.kind not in "biuf":
-            raise InputError(f"'{path}' holds values of type {series[0].dtype}; only greyscale numbers can be read.")
-        _check_complete(path, tiff, series[0])
+        series = _only_series(path, tiff)
+        page, axes, shape = series.keyframe, series.axes, tuple(int(n) for n in series.shape)
         notes: list[str] = []
         if "MINISWHITE" in str(page.photometric):
             notes.append("The file shows low values bright; its numbers are used as they are.")
-        size = math.prod(shape) * series[0].dtype.itemsize
-        if size > 64 * max(path.stat().st_size, 1 << 20) * 64:
+        size = math.prod(shape) * series.dtype.itemsize
+        if size > _MOST_COMPRESSED * max(path.stat().st_size, 1 << 20):
             raise InputError(
                 f"'{path}' claims {size} bytes of voxels, far more than it can hold; its header is damaged."
             )
         if axes == "CYX" and shape[0] > _MOST_CHANNELS:
             axes = "ZYX"
             notes.append(f"The {shape[0]} channels of the file are taken as planes.")
-        volumes = _as_volumes(series[0].asarray(), axes)
+        volumes = _as_volumes(series.asarray(), axes)
         own = _own_description(tiff)
         spacing, spacing_notes = _spacing(tiff, page)
         notes += spacing_notes if own is None else []
@@ -89,6 +76,33 @@ def read_tiff(path: Path) -> RawImage:
         notes=notes,
         files=[path],
     )
+
+
+def _only_series(path: Path, tiff: Any) -> Any:
+    """Return the one stack of grey pages in a file.
+
+    Raises
+    ------
+    InputError
+        If there is none or several, it is in colour, or it is not complete.
+    """
+    series = [s for s in tiff.series if s.shape]
+    if not series:
+        raise InputError(f"'{path}' is a TIFF file without an image in it.")
+    if len(series) > 1:
+        shapes = ", ".join(" x ".join(map(str, s.shape)) for s in series[:4])
+        raise InputError(
+            f"'{path}' holds {len(series)} images of different size ({shapes}); save one stack of equal pages."
+        )
+    axes, shape = series[0].axes, tuple(int(n) for n in series[0].shape)
+    if "S" in axes and shape[axes.index("S")] in (3, 4):
+        raise InputError(
+            f"'{path}' is a colour (RGB) image; only greyscale volumes can be used. Convert it to 8 or 16 bit grey."
+        )
+    if series[0].dtype is None or series[0].dtype.kind not in "biuf":
+        raise InputError(f"'{path}' holds values of type {series[0].dtype}; only greyscale numbers can be read.")
+    _check_complete(path, tiff, series[0])
+    return series[0]
 
 
 def _loader(volumes: np.ndarray) -> Callable[[int], np.ndarray]:

@@ -216,9 +216,9 @@ def _readable(session: Session, wanted: Sequence[str], read: Callable[[str], obj
 def _predict(session: Session, round_: Round, control: Control, threads: int) -> Iterator[Event]:
     import torch
 
+    from napari_semiseg.engine.delivery import attempted, predict_to_keeper
     from napari_semiseg.engine.device import choose_device, choose_precision, choose_threads
     from napari_semiseg.engine.model import Model
-    from napari_semiseg.engine.train import attempted, predict_to_keeper
 
     if not round_.has_model:
         raise InputError(f"Round {round_.number} has no model to predict with; train first.")
