@@ -18,6 +18,7 @@ from napari_semiseg.engine import events
 from napari_semiseg.errors import InputError, StorageError
 from napari_semiseg.session import Round, Session
 from napari_semiseg.session import supervisor as supervision
+from napari_semiseg.session.processes import Runner
 from napari_semiseg.session.supervisor import Supervisor
 
 
@@ -49,23 +50,19 @@ def test_a_worker_that_hangs_is_killed_and_replaced_within_a_second(session, sup
     assert session.latest_round() is None
 
 
-def test_a_run_that_cannot_be_asked_to_stop_is_ended_if_it_is_ours(session, supervisor):
-    round_ = supervisor.train(session.path, plan(steps=100_000))
-    until(round_, events.StepDone)
-    worker, runner = supervisor.pid, round_.runner
-    round_.control.path.unlink(missing_ok=True)
+def test_a_run_that_cannot_be_asked_to_stop_is_ended_if_it_is_ours(session, monkeypatch):
+    monkeypatch.setattr(Supervisor, "start", lambda self: None)  # nothing is trained here
+    round_ = session.new_round(plan())
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    somebodys = Runner.of(process.pid)
+    somebodys.write(round_.path / "process.json")
     round_.control.path.mkdir()  # it cannot be written now, as on a full disk
-    replace(runner, worker=False).write(round_.path / "process.json")  # as somebody's command line
     with pytest.raises(StorageError, match="cannot be written"):
         Supervisor().stop(round_)
-    assert runner.is_alive
-    runner.write(round_.path / "process.json")
-    supervisor.stop(round_)
-    deadline = time.monotonic() + 10
-    while runner.is_alive and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not runner.is_alive
-    assert supervisor.pid not in (None, worker)
+    assert process.poll() is None
+    replace(somebodys, worker=True).write(round_.path / "process.json")
+    Supervisor().stop(round_)
+    assert process.wait(10) != 0
     assert round_.last_event().terminal
 
 
