@@ -26,6 +26,10 @@ def test_every_table_of_the_page_is_made_from_the_results(load) -> None:
     page = tables.PAGE.read_text(encoding="utf-8")
     assert page.count("<!-- end -->") == len(tables.TABLES)
     assert tables.filled(page) == page, "run: python benchmarks/tables.py"
+    pictures = load("plots").dice_plots(json.loads((tables.RESULTS / "methods.json").read_text(encoding="utf-8")))
+    for name, picture in pictures.items():
+        assert (tables.PICTURES / name).read_text(encoding="utf-8") == picture, "run: python benchmarks/tables.py"
+        assert f"(images/{name})" in page
 
 
 def run(method, seed, dice, *, title="left atrium", **others):

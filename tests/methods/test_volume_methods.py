@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
@@ -426,12 +427,44 @@ def test_the_confidence_moves_over_the_run():
     assert at[2] == 0
 
 
+def not_looked_for(name):
+    """A batch of which nobody looked for class 2: where its label would be 0, it is 0 or 2."""
+    volume = shapes()
+    labels = np.where(volume.labels == 2, 0, volume.labels)
+    return draw_batch(tiny(name), dataclasses.replace(volume, labels=labels, unsought=frozenset({2})))
+
+
+def test_the_winner_need_not_call_a_class_background_that_nobody_looked_for():
+    batch = not_looked_for("mcf")
+    first, second = (output.logits.detach() for output in streams(batch))
+    changed = torch.where(batch.either[:, None], first[:, [2, 1, 0]], first)
+    winner = Winner().train()
+    winner.update([first, changed], batch)
+    assert winner.losses[1].item() == pytest.approx(winner.losses[0].item(), rel=1e-5)
+    winner.forget()
+    winner.update([first, second], batch)
+    assert winner.losses[1].item() != pytest.approx(winner.losses[0].item(), rel=1e-5)
+
+
+def test_the_teacher_of_the_dual_stream_says_nothing_that_the_annotator_ruled_out():
+    method = tiny("dual_stream", unreliable=0.0, unsupervised_ramp=False)
+    batch = not_looked_for("dual_stream")
+    outputs = streams(batch)
+    pseudo = outputs[0].logits.detach().clone()
+    pseudo[:, 1][batch.either] = -torch.inf
+    label = torch.where(batch.unsaid, pseudo.argmax(dim=1), 255)
+    expected = cross_entropy(outputs[1].logits, label) + dice_loss(outputs[1].logits, label)
+    loss = method.mutual_losses(built(method), outputs, 0, batch, 0.5)["loser from winner"]
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
 DIRECTIONS = torch.tensor([[1.0, 0.0], [-0.5, 0.75**0.5], [-0.5, -(0.75**0.5)]])
 
 
 @pytest.mark.parametrize("winner", [0, 1])
 def test_dual_stream_by_hand(winner):
-    """D-eq 2 to 7 at t = .5 T, where the ramp is .286505 and λ_c = λ·e⁻¹."""
+    """D-eq 2 to 7 at t = .5 T, where the ramp is e^{−5/4} and λ_c = λ·e⁻¹."""
+    ramp = math.exp(-1.25)
     method = tiny("dual_stream", unreliable=0.3, confidence=0.4, final_confidence=0.5, contrast=0.2)
     batch = draw_batch(method, shapes())
     outputs = streams(batch)
@@ -448,12 +481,12 @@ def test_dual_stream_by_hand(winner):
 
     label = torch.where(sure, pseudo, 255)
     taught = cross_entropy(outputs[1 - winner].logits, label) + dice_loss(outputs[1 - winner].logits, label)
-    assert losses["loser from winner"].item() == pytest.approx(0.286505 * taught.item(), rel=1e-3)
+    assert losses["loser from winner"].item() == pytest.approx(ramp * taught.item(), rel=1e-5)
 
     differ = batch.unsaid & (pseudo != other.argmax(dim=1))
     differ &= (best.amax(dim=1) > 0.45) & (other.amax(dim=1) > 0.45)
     apart = (best - other).abs().sum(dim=1)[differ].mean()
-    assert losses["disagreement"].item() == pytest.approx(0.286505 * apart.item(), rel=1e-3)
+    assert losses["disagreement"].item() == pytest.approx(ramp * apart.item(), rel=1e-5)
 
     # .2·e⁻¹·(3 + ln(1 + 2e⁻³)): squared distances are 3 to two prototypes, that of its class one of them, and 0 to one.
     assert losses["prototypes"].item() == pytest.approx(0.2 * math.exp(-1) * 3.0949, rel=1e-3)
