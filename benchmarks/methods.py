@@ -1,6 +1,6 @@
 """Every method on the same few labelled slices, seeds side by side, judged on volumes that no run has seen.
 
-    python benchmarks/methods.py --data ../shared/data --steps 150 --out benchmarks/results/methods.json
+    python benchmarks/methods.py --data ../shared/data --steps 200 --out benchmarks/results/methods.json
 
 Of a data set some volumes have a few labelled slices, equally spaced from the first to the last slice of their
 structures, or are labelled throughout; some are unlabelled; and those by which a run is judged are neither. All
@@ -41,8 +41,8 @@ SETS = {"left atrium": "la_mri", "ACDC": "acdc_cine_mri", "abdomen (CHAOS T2)": 
 
 # What one core manages in half a minute; the rest is the preset's.
 SMALL = {
-    2: {"crop": 64, "longest_side": 128, "labelled_batch": 2, "unlabelled_batch": 2, "superpixel_planes": 48},
-    3: {"crop": 48, "depth": 8, "longest_side": 128},
+    2: {"crop": 64, "longest_side": 96, "labelled_batch": 2, "unlabelled_batch": 2, "superpixel_planes": 48},
+    3: {"crop": 48, "depth": 8, "longest_side": 96, "labelled_batch": 1, "unlabelled_batch": 1},
 }
 SCORES = ("dice", "jaccard", "hd95_mm", "asd_mm")
 
@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=5, help="labelled slices of each; 0: all")
     parser.add_argument("--unlabelled", type=int, default=4, help="at most so many volumes without labels")
     parser.add_argument("--unseen", type=int, default=2, help="patients to judge by")
-    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--size", default="small", choices=["small", "preset"], help="of crops and batches")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--threads", type=int, default=1)

@@ -2,7 +2,8 @@
 
     python benchmarks/tables.py
 
-Every table stands between two comments in the page and is made anew from its file in benchmarks/results/.
+Every table stands between two comments in the page and is made anew from its file in benchmarks/results/; so are the
+pictures of benchmarks/methods.py.
 """
 
 from __future__ import annotations
@@ -14,11 +15,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import plots
+
 from napari_semiseg.benchmark.record import Row, mean_of
 from napari_semiseg.benchmark.report import group_of, summary, table, title_of
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "benchmarks.md"
+PICTURES = ROOT / "docs" / "images"
 RESULTS = ROOT / "benchmarks" / "results"
 
 
@@ -177,7 +181,7 @@ def _spread(runs: list[dict[str, Any]], key: str, factor: float = 1) -> str:
 
 TABLES: dict[str, Callable[[Any], str]] = {
     make.__name__: make
-    for make in (imports, responsiveness, prediction, large_volume, switching, step_time, few_slices)
+    for make in (imports, responsiveness, prediction, large_volume, switching, step_time, few_slices, methods)
 }
 
 
@@ -205,3 +209,4 @@ def filled(page: str) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(filled(PAGE.read_text()))
+    plots.write_dice_plots(json.loads((RESULTS / "methods.json").read_text()), PICTURES)
