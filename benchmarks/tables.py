@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import plots
-
 from napari_semiseg.benchmark.record import Row, mean_of
 from napari_semiseg.benchmark.report import group_of, summary, table, title_of
 
