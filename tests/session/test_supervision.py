@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -279,8 +280,34 @@ def test_one_core_is_left_to_the_screen(session, supervisor):
     group = Path(f"/proc/{supervisor.pid}/autogroup")
     if group.exists():
         # The worker's own scheduling group yields, too: the priority within it says nothing to the viewer's threads.
-        assert group.read_text().split()[1:] == ["nice", "19"]
+        assert group.read_text().split()[1:] == ["nice", "10"]
     ended(round_)
+
+
+def test_a_worker_whose_viewer_left_at_once_leaves_before_it_warms_up():
+    left = subprocess.run(
+        [sys.executable, "-m", "napari_semiseg.session.worker"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=True,
+        timeout=300,
+        start_new_session=True,  # whose priority it lowers
+    )
+    assert left.stdout == b"", "it never was ready"
+
+
+def test_a_request_left_behind_is_answered_though_the_viewer_has_gone(session):
+    round_ = session.new_round(plan(steps=1))
+    request = {"session": str(session.path), "round": round_.number, "run": round_.run}
+    subprocess.run(
+        [sys.executable, "-m", "napari_semiseg.session.worker"],
+        input=json.dumps(request).encode() + b"\n",
+        capture_output=True,
+        check=True,
+        timeout=300,
+        start_new_session=True,  # whose priority it lowers
+    )
+    assert isinstance(round_.last_event(), events.Finished)
 
 
 def test_a_stop_during_the_prediction_leaves_the_earlier_one(session, supervisor):

@@ -11,6 +11,7 @@ import contextlib
 import faulthandler
 import json
 import os
+import select
 import signal
 import sys
 from pathlib import Path
@@ -20,6 +21,10 @@ from napari_semiseg.errors import StorageError
 from napari_semiseg.session.rounds import Round
 from napari_semiseg.session.run import failure, predict_round, run_round
 from napari_semiseg.session.session import Session
+
+# About a tenth of a core where all cores are wanted by programs of ordinary priority: little enough for the screen, and
+# enough for a run to go on, and for this process to leave when it should.
+_NICE = 10
 
 
 def serve() -> None:
@@ -31,6 +36,8 @@ def serve() -> None:
 
     from napari_semiseg.engine.device import choose_threads
 
+    if _is_abandoned():
+        return
     # One core stays free for the screen.
     threads = max(1, choose_threads(0) - 1)
     torch.set_num_threads(threads)
@@ -44,6 +51,15 @@ def serve() -> None:
             _say({"refused": repr(error)})
             continue
         _answer(Path(request["session"]), round_, threads)
+
+
+def _is_abandoned() -> bool:
+    """Return whether the viewer has gone without a request, as when it was opened and closed at once."""
+    try:
+        at_hand, _, _ = select.select([sys.stdin], [], [], 0)
+    except OSError:  # Windows asks sockets only.
+        return False
+    return bool(at_hand) and not sys.stdin.buffer.peek(1)  # type: ignore[union-attr]
 
 
 def _warm_up(threads: int) -> None:
@@ -91,11 +107,11 @@ def _write_errors_to(log: Path) -> None:
 def _be_polite() -> None:
     """Yield to the screen: whatever the viewer wants to compute goes first."""
     with contextlib.suppress(OSError, AttributeError):
-        os.nice(19)
+        os.nice(_NICE)
     # A process that began a session of its own is in a scheduling group of its own, and between groups Linux shares
     # the cores by the groups' priority: without this the worker gets as much as all threads of the viewer together.
     with contextlib.suppress(OSError):
-        Path("/proc/self/autogroup").write_text("19")
+        Path("/proc/self/autogroup").write_text(str(_NICE))
     with contextlib.suppress(OSError, AttributeError):
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
