@@ -209,7 +209,7 @@ def _loader(body: bytes, header: Any, shape: tuple[int, ...], *, single: bool) -
         stored = np.frombuffer(body, dtype, count, at).reshape(shape[:3], order="F")
         if (slope, intercept) == (1.0, 0.0):
             native = np.float64 if dtype.itemsize > 8 else dtype.newbyteorder("=")
-            return stored.astype(native, order="K")
+            return stored.astype(native, order="K", copy=False)
         scaled = np.empty(stored.shape, np.float32, order="F")
         for plane in range(stored.shape[2]):  # by plane, as the exact product needs float64
             scaled[..., plane] = stored[..., plane] * slope + intercept

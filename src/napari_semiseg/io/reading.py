@@ -60,7 +60,7 @@ def read_volume(
     geometry = geometry_of(path, raw, axis)
     data, notes = checked_intensities(path, load_frame(path, raw, chosen), replace_nonfinite)
     return Volume(
-        data=np.ascontiguousarray(geometry.to_display(data)),
+        data=np.require(geometry.to_display(data), requirements=["C", "W"]),  # the only copy of what a file holds
         geometry=geometry,
         name=image_stem(path),
         source=path,
