@@ -107,9 +107,9 @@ def make_panel(make_napari_viewer: Callable, qtbot: Any) -> Iterator[Callable[..
 
 @pytest.fixture
 def opened(make_panel: Callable, volume_file: Path) -> tuple[Any, Hands]:
-    """A window with the panel and a volume open."""
+    """A window with the panel and a volume open, which was dropped there; napari must not ask who reads it."""
     panel, hands = make_panel()
-    panel.viewer.open(str(volume_file), plugin="napari-semiseg")
+    hands.drop(volume_file)
     hands.wait(lambda: panel.desk.sheet is not None)
     hands.qtbot.wait(100)
     return panel, hands

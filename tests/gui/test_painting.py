@@ -19,7 +19,11 @@ def painted(session: Session, volume: str, plane: int) -> np.ndarray:
 
 
 def test_a_volume_opens_in_millimetres_with_its_annotation_selected(opened):
-    panel, _ = opened
+    panel, hands = opened
+    for visible in (False, True):  # the menu hides and shows the panel that is open; there is never a second one
+        hands.choose("Plugins", "Semiseg")
+        hands.wait(lambda visible=visible: panel.isVisible() is visible)
+    assert sum(type(widget) is type(panel) for widget in panel.viewer.window.dock_widgets.values()) == 1
     sheet = panel.desk.sheet
     np.testing.assert_allclose(sheet.image.scale, (6.0, 1.25, 1.5), rtol=1e-5)
     assert [str(unit) for unit in sheet.annotation.units] == ["millimeter"] * 3

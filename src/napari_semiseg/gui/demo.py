@@ -52,9 +52,11 @@ def open_window(session: Session) -> tuple[napari.Viewer, Panel]:
     """Open napari with a session and the panel docked."""
     import napari
 
+    from napari_semiseg.gui.panel import dock
+
     viewer = napari.Viewer(title="napari-semiseg")
     viewer.window.resize(1280, 800)
-    _, panel = viewer.window.add_plugin_dock_widget("napari-semiseg", "Semiseg")
+    panel = dock(viewer)
     panel.desk.binder.open(session.path)
     wait(lambda: panel.desk.sheet is not None, "the session to open")
     viewer.dims.set_current_step(0, session.annotation(next(iter(session.volumes))).annotated_planes()[2] + 1)

@@ -102,6 +102,7 @@ class Hands:
             self.keys += 1
             _hands.keyClick(self.window.focusWidget(), letter)
         self.key(Qt.Key.Key_Return)
+        QApplication.processEvents()  # editors are closed a moment later
 
     def click(self, widget: QWidget, place: QPoint | None = None) -> None:
         """Click a widget in its middle or at a place.

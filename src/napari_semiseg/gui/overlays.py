@@ -175,7 +175,8 @@ class Overlays:
         """Have the shown slice of an overlay drawn again, if it is visible."""
         layer = self.made.get(key)
         if layer is not None and layer.visible:
-            layer.refresh()
+            # Its size and place stay: napari would measure the whole scene anew.
+            layer.refresh(extent=False, highlight=False)
 
     def remove(self) -> None:
         """Remove all overlay layers."""

@@ -16,6 +16,7 @@ from napari_semiseg.gui import theme
 from napari_semiseg.gui.activity import ActivityBar
 from napari_semiseg.gui.catalogue import Catalogue
 from napari_semiseg.gui.desk import Desk
+from napari_semiseg.gui.dropping import Dropping
 from napari_semiseg.gui.hints import Hints
 from napari_semiseg.gui.letters import Letters
 from napari_semiseg.gui.widgets.export_tab import ExportTab
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 WARM_AFTER_MS = 1500
 WIDTH = 360
+TITLE = "Semiseg (Semiseg)"
+"""As napari's menu calls the panel, so that the menu shows the one that is open and makes no second one."""
 
 
 class Panel(QWidget):
@@ -49,6 +52,7 @@ class Panel(QWidget):
         super().__init__()
         # Qt sends events while the children are built.
         self._window: QWidget | None = None
+        self._dropping: Dropping | None = None
         self._closing = False
         self.viewer = napari_viewer
         self.desk = Desk(napari_viewer)
@@ -107,6 +111,8 @@ class Panel(QWidget):
                 self._window.removeEventFilter(self)
             self._window = window
             window.installEventFilter(self)
+            self._dropping = self._dropping or Dropping(self.desk, self)
+            self._dropping.serve(window)
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
         """Save when the window is asked to close, and let go when it does (the user may still refuse)."""
@@ -133,6 +139,8 @@ class Panel(QWidget):
             # Qt may outlive what Python knows of this panel; no event may come then.
             self._window.removeEventFilter(self)
             self._window = None
+        if self._dropping is not None:
+            self._dropping.stop()
         self._farewell()
 
     def show_keys(self) -> KeySheet:
@@ -216,6 +224,12 @@ class Farewell:
 
 
 def dock(viewer: napari.Viewer) -> Panel:
-    """Return the panel of a viewer; it is docked if it is not yet."""
-    _, panel = viewer.window.add_plugin_dock_widget("napari-semiseg", "Semiseg")
-    return panel
+    """Return the panel of a viewer, shown; it is docked if it is not yet."""
+    present = next((widget for widget in viewer.window.dock_widgets.values() if isinstance(widget, Panel)), None)
+    if present is None:
+        present = Panel(viewer)
+        viewer.window.add_dock_widget(present, name=TITLE)
+    around = present.parentWidget()
+    if around is not None and not around.isVisible():
+        around.setVisible(True)
+    return present
