@@ -37,9 +37,13 @@ def dice_plots(record: dict[str, Any]) -> dict[str, str]:
             if run["set"] == title and "failed" not in run:
                 name = run["method"] + ("" if run["preset"] == "product" else f" ({run['preset']})")
                 found.setdefault(name, []).append(run["dice"])
-        file = f"methods-{title.partition(' (')[0].lower().replace(' ', '-')}.svg"
-        pictures[file] = dots(f"{title}: mean Dice on unseen volumes", found)
+        pictures[file_of(title)] = dots(f"{title}: mean Dice on unseen volumes", found)
     return pictures
+
+
+def file_of(title: str) -> str:
+    """Return the name of the picture of a data set."""
+    return f"methods-{title.partition(' (')[0].lower().replace(' ', '-')}.svg"
 
 
 def dots(title: str, values: dict[str, Sequence[float]]) -> str:

@@ -122,7 +122,7 @@ def _classes(rows: Sequence[Row]) -> str:
 
 
 def methods(result: dict[str, Any]) -> str:
-    """Return the ranking of every data set: mean and spread over the seeds."""
+    """Return the ranking of every data set, mean and spread over the seeds, and its picture."""
     ratios = {r["method"]: r["ratio"] for r in json.loads((RESULTS / "step_time.json").read_text())}
     published = json.loads((RESULTS / "published.json").read_text())
     parts = []
@@ -157,7 +157,7 @@ def methods(result: dict[str, Any]) -> str:
                     *(figures.get(method, "–") for figures in told.values()),
                 ]
             )
-        parts.append(table(head, lines))
+        parts += [table(head, lines), f"![Dice of every seed: {title}](images/{plots.file_of(title)})"]
     return "\n\n".join(parts)
 
 

@@ -57,8 +57,9 @@ def test_methods_are_ranked_by_their_mean_with_the_spread_over_the_seeds(load) -
     assert lines[3][:7] == ["| `uamt`", "2", "60.0 ± 14.1", "30.0 ± 7.1", "4.0", "1.0 ± 0.0", "2"]
     assert lines[3][8] == "501"
     assert lines[3][9] == "86.0"
-    assert lines[5][0] == "| ACDC"
-    assert len(lines) == 8
+    assert lines[5][0] == "![Dice of every seed: left atrium](images/methods-left-atrium.svg)"
+    assert lines[7][0] == "| ACDC"
+    assert len(lines) == 12
 
 
 def test_the_plot_of_a_data_set_has_a_dot_per_seed_and_the_best_first(load) -> None:
