@@ -65,8 +65,8 @@ class Runs:
                 raise InputError("The session folder could not be created, so training cannot start.")
             if self.desk.keeper.pending:
                 raise InputError("What you painted is not on disk yet, so training waits; try again in a moment.")
-            chosen = self.chosen()
-            self.desk.training.start(self.desk.session.path, plan.model_copy(update={"volumes": chosen}))
+            asked = plan.model_copy(update={"volumes": self.chosen()})
+            self.desk.training.start(self.desk.session, asked, self.desk.disk)
             self.desk.show_overlay("labels")
             self.show_plane()
 
@@ -87,7 +87,7 @@ class Runs:
         def predict(self: Runs, last: Round | None) -> None:
             if last is None:
                 raise InputError(NO_MODEL)
-            training.predict(session.path, last, self.chosen())
+            training.predict(session, last, self.chosen())
 
         self.desk.disk.run(session.latest_round, partial(predict, self))
 

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.qt.threading import thread_worker
@@ -19,7 +18,7 @@ from napari_semiseg.gui.problems import explain
 
 if TYPE_CHECKING:
     from napari_semiseg.engine.plan import Plan
-    from napari_semiseg.session import Round
+    from napari_semiseg.session import Round, Session
     from napari_semiseg.session.supervisor import Supervisor
 
 
@@ -116,8 +115,8 @@ class Training:
             self._supervisor = self._make_supervisor()
             self.lane.run(self._supervisor.start)
 
-    def start(self, session: Path, plan: Plan) -> None:
-        """Start a round; call it when all edits are on disk."""
+    def start(self, session: Session, plan: Plan, disk: Lane) -> None:
+        """Start a round, which is created on the lane that writes the session; call it when all edits are on disk."""
         if self.phase is not Phase.IDLE:
             return
         self.pressed_at = time.monotonic()
@@ -126,9 +125,13 @@ class Training:
         self.warm()
         supervisor = self._supervisor
         assert supervisor is not None
-        self.lane.run(lambda: supervisor.train(session, plan), self.follow, self._broke)
 
-    def predict(self, session: Path, round_: Round, volumes: Sequence[str] = ()) -> None:
+        def create() -> Round:
+            return disk.run(lambda: session.new_round(plan), failed=lambda _: None).result()
+
+        self.lane.run(lambda: supervisor.train(session, plan, create=create), self.follow, self._broke)
+
+    def predict(self, session: Session, round_: Round, volumes: Sequence[str] = ()) -> None:
         """Have volumes, all by default, predicted with the model of an ended round."""
         if self.phase is not Phase.IDLE:
             return

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -85,8 +85,16 @@ class Supervisor:
                 return False
         return "ready" in self._process.stdout.readline()
 
-    def train(self, session: str | Path | Session, plan: Plan) -> Round:
+    def train(self, session: str | Path | Session, plan: Plan, *, create: Callable[[], Round] | None = None) -> Round:
         """Create the next round of a session and have it trained; returns at once.
+
+        Parameters
+        ----------
+        session : path or Session
+            One that is open in this process must be given as it is, since two of them would overwrite each other.
+        plan : Plan
+        create : callable, optional
+            Creates the round, where `Session.new_round` has to run in a certain thread.
 
         Raises
         ------
@@ -94,7 +102,7 @@ class Supervisor:
         """
         opened = session if isinstance(session, Session) else Session.open(session)
         self._settle()
-        round_ = opened.new_round(plan)
+        round_ = opened.new_round(plan) if create is None else create()
         self._request(opened.path, round_)
         return round_
 
