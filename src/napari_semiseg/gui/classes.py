@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from psygnal import Signal
 
-from napari_semiseg.errors import InputError
+from napari_semiseg.errors import InputError, SemisegError
 from napari_semiseg.session import LabelClass
 from napari_semiseg.session.schema import COLOURS
 
@@ -18,6 +19,10 @@ BACKGROUND_ID = 255
 BACKGROUND_KEY = "B"
 BACKGROUND_COLOUR = "#9aa5b1"
 """Colour of background strokes: a grey that no class has."""
+
+
+FIRST = LabelClass(id=1, name="Structure 1", colour=COLOURS[0], key="1")
+"""What there is to paint with before anybody named a class."""
 
 
 def next_colour(taken: Sequence[str]) -> str:
@@ -44,7 +49,7 @@ class ClassBook:
 
     def __init__(self) -> None:
         self._session: Session | None = None
-        self._drafts = [LabelClass(id=1, name="Structure 1", colour=COLOURS[0], key="1")]
+        self._drafts = [FIRST]
         self.touched = False
         """Whether the drafts were changed by the user."""
 
@@ -52,8 +57,8 @@ class ClassBook:
         return iter(self.all())
 
     def all(self) -> list[LabelClass]:
-        """Return the classes in the order in which they are shown."""
-        return list(self._drafts if self._session is None else self._session.classes)
+        """Return the classes in the order in which they are shown; there is always one."""
+        return list(self._drafts if self._session is None else self._session.classes) or [FIRST]
 
     def get(self, class_id: int) -> LabelClass | None:
         """Return the class of an id."""
@@ -84,11 +89,19 @@ class ClassBook:
             self._session.classes_changed.disconnect(self.changed.emit)
         self._session = session
         if session is not None:
+            with suppress(SemisegError):  # of a folder that cannot be written it is told elsewhere
+                self._ensure_one()
             session.classes_changed.connect(self.changed.emit)
         self.changed.emit()
 
+    def _ensure_one(self) -> None:
+        """Give a session that was made without classes a first one."""
+        if self._session is not None and not self._session.classes:
+            self._session.add_class(FIRST.name, colour=FIRST.colour, key=FIRST.key)
+
     def add(self, name: str | None = None) -> LabelClass:
         """Add a class with the next free colour and key."""
+        self._ensure_one()
         taken = self.all()
         class_id = max((entry.id for entry in taken), default=0) + 1
         name = name or f"Structure {class_id}"
@@ -111,6 +124,7 @@ class ClassBook:
         InputError
             Empty name, or a name or key that another class has.
         """
+        self._ensure_one()
         others = [entry for entry in self.all() if entry.id != class_id]
         if "name" in changes:
             changes["name"] = changes["name"].strip()
