@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import nibabel as nib
 import numpy as np
@@ -203,3 +205,51 @@ def test_a_new_volume_may_look_for_some_classes(tmp_path):
     with pytest.raises(InputError, match="no class 7"):
         api.new(tmp_path / "m.semiseg", [api.Source(tmp_path / "a.nii.gz", looked_for=(7,))], classes={2: "wall"})
     assert not (tmp_path / "m.semiseg").exists()
+
+
+def test_what_one_thread_reads_while_another_writes_is_one_object_until_both_let_go(session):
+    def elsewhere(work):
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(work).result()
+
+    again = Session.open(session.path)
+    with again.visiting("heart") as lent:
+        assert again.annotation("heart") is lent  # a visit that asks again keeps nothing
+    assert again.annotation("heart") is not lent
+    again.release("heart")
+
+    with again.visiting("heart") as lent:
+        assert elsewhere(lambda: again.annotation("heart")) is lent
+    assert again.annotation("heart") is lent, "an export took the annotation from whoever paints on it"
+
+    with again.visiting("heart") as lent:
+        elsewhere(lambda: again.release("heart"))
+        assert elsewhere(lambda: again.annotation("heart")) is lent, (
+            "there were two, of which the last to be written wins"
+        )
+        elsewhere(lambda: again.release("heart"))
+    assert again.annotation("heart") is not lent
+
+
+def test_a_reader_sees_all_of_a_change_or_nothing(session):
+    annotation, torn, ended = session.annotation("heart"), [], threading.Event()
+    shape = annotation.said.shape
+    painted = {plane: np.full(shape[1:], 2, np.uint8) for plane in range(shape[0])}
+    empty = {plane: np.full(shape[1:], 255, np.uint8) for plane in range(shape[0])}
+    states = dict.fromkeys(range(shape[0]), SliceState.SCRIBBLED)
+    annotation.change(empty, states)
+
+    def read():
+        while not ended.is_set():
+            found = annotation.resolved()
+            torn.append(0 < np.count_nonzero(found == 2) < found.size)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for _ in range(20):
+        annotation.change(painted, states)
+        annotation.change(empty, states)
+    ended.set()
+    reader.join()
+    assert torn
+    assert not any(torn)

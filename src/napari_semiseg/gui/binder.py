@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_semiseg.errors import InputError, StorageError
+from napari_semiseg.errors import InputError, SemisegError, StorageError
 from napari_semiseg.gui.attaching import Outlived, outlived
 from napari_semiseg.gui.entries import Entry
-from napari_semiseg.gui.keeper import create
+from napari_semiseg.gui.keeper import Unsaved, create, write
 from napari_semiseg.gui.places import short
-from napari_semiseg.gui.problems import told
+from napari_semiseg.gui.problems import explain, told
 from napari_semiseg.session import LabelClass, Session, default_path
 from napari_semiseg.session.copying import copy_session
 from napari_semiseg.session.glance import states_of
@@ -27,52 +28,72 @@ class Binder:
 
     def __init__(self, desk: Desk):
         self.desk = desk
-        self._creation: Future[tuple[Session, list[str]]] | None = None
+        self._creation: Future[Session] | None = None
+        self._joining: dict[Entry, Future[str]] = {}
         self._taken: list[LabelClass] = []
         desk.keeper.needs_session.connect(self.create)
+        desk.keeper.needs_home.connect(self.join)
 
     @property
     def creating(self) -> bool:
-        """Whether the session is being created."""
-        return self._creation is not None
+        """Whether the session is being created, or a volume added to it."""
+        return self._creation is not None or bool(self._joining)
 
     def create(self) -> None:
-        """Create the session, unless there is one: something was painted, or a round is to begin."""
-        if self._creation is not None or self.desk.session is not None or self.desk.place is None:
+        """Create the session, unless there is one, and add all volumes: one was painted on, or a round is to begin."""
+        if self.desk.session is not None:
+            for entry in self.desk.entries:
+                self.join(entry)
+            return
+        if self._creation is not None or self.desk.place is None:
             return
         place, classes, entries = self.desk.place, self.desk.classes.all(), list(self.desk.entries)
 
         self._taken = classes
 
-        def created(result: tuple[Session, list[str]]) -> None:
+        def created(session: Session) -> None:
             self._creation = None
-            self.desk.classes.carry_over(result[0], self._taken)
-            self._adopt(_numbered(entries, result))
+            self.desk.classes.carry_over(session, self._taken)
+            self._adopt(session)
             for entry in self.desk.entries:
-                if entry.id is None:
-                    self.join(entry)
+                self.join(entry)
+            self.desk.keeper.sought()
             self.desk.tell(f"Everything you paint is kept in {short(place)}.")
 
         def failed(error: BaseException) -> None:
             self._creation = None
             self.desk.place = default_path(entries[0].name) if entries else None
             self.desk.keeper.postpone()
+            self.desk.keeper.sought()
             self.desk.not_saved(error)
 
-        self._creation = self.desk.disk.run(lambda: create(place, classes, entries), created, failed)
+        self.desk.keeper.seek()
+        self._creation = self.desk.disk.run(lambda: create(place, classes), created, failed)
 
     def join(self, entry: Entry) -> None:
-        """Make a volume part of the session, if there is one already."""
+        """Make a volume part of the session, if there is one already; each by itself, since its file may be gone."""
         session = self.desk.session
-        if session is None:
+        if session is None or entry.id is not None or entry in self._joining:
             return
 
         def joined(volume_id: str) -> None:
+            del self._joining[entry]
             entry.belong(session, volume_id)
+            self.desk.keeper.sought()
             self.desk.volumes_changed.emit()
+            if self.desk.sheet is not None and self.desk.sheet.entry is entry:
+                self.desk.slices_changed.emit()
             self.desk.runs.show_plane()
 
-        self.desk.disk.run(lambda: entry.add_to(session).id, joined)
+        def failed(error: BaseException) -> None:
+            del self._joining[entry]
+            self.desk.keeper.postpone(entry)
+            self.desk.keeper.sought()
+            self.desk.not_saved(error, entry.name)
+
+        self.desk.keeper.seek()
+        # Reading and hashing a large file takes a while, and must not keep strokes on other volumes from the disk.
+        self._joining[entry] = self.desk.reading.run(lambda: entry.add_to(session).id, joined, failed)
 
     def _adopt(self, session: Session) -> None:
         # Damage is found when a volume is read, in another thread.
@@ -145,7 +166,7 @@ class Binder:
                 return
             if self.desk.training.phase.active:
                 raise InputError("Stop the training before the session is moved.")
-            self.desk.disk.run(lambda: session.move(place), moved)
+            self._alone(lambda: session.move(place), moved)
 
         def copied(result: tuple[Session, list[str]]) -> None:
             copy, missing = result
@@ -162,6 +183,18 @@ class Binder:
             self.desk.tell(f"The session is now in {short(session.path)}.")
 
         self.desk.keeper.flush(lambda: flushed(self))
+
+    def _alone(self, work: Callable[[], object], then: Callable[[object], object]) -> None:
+        """Run work that puts the folder elsewhere, when no other lane is in it."""
+        reading, disk = self.desk.reading, self.desk.disk
+
+        def when_nothing_is_read() -> object:
+            return disk.run(work, failed=_told_elsewhere).result()
+
+        def when_nothing_is_exported() -> object:
+            return reading.run(when_nothing_is_read, failed=_told_elsewhere).result()
+
+        self.desk.exporter.lane.run(when_nothing_is_exported, then)
 
     def _tell_damage(self, session: Session) -> None:
         if session.reports and session is self.desk.session:
@@ -181,25 +214,85 @@ class Binder:
         self.desk.training.follow(run.round)
         self.desk.tell(run.sentence, run.severity)
 
-    def at_last(self) -> Session:
-        """Return the session for strokes that are left when the window closes."""
+    def at_last(self) -> list[str]:
+        """Write what is left when the window closes, and let others change the session; never fails.
+
+        Returns
+        -------
+        list of str
+            What is kept elsewhere, and what could not be saved.
+        """
+        reasons: dict[Entry, BaseException] = {}
+        left = self.desk.keeper.finish(lambda waiting: self._find_places(waiting, reasons))
+        session = self.desk.keeper.session
+        said = [] if session is None else let_go(session)
+        return said + (rescue(left, reasons, self.desk.classes.all()) if left else [])
+
+    def _find_places(self, waiting: list[Entry], reasons: dict[Entry, BaseException]) -> None:
+        """Make volumes part of the session, and note why one cannot be."""
+        keeper = self.desk.keeper
+        if not waiting and self._creation is None:
+            return
+        try:
+            keeper.session = keeper.session or self._session_at_last()
+        except Exception as error:  # whatever it is, the strokes are kept elsewhere
+            reasons.update(dict.fromkeys(waiting, error))
+            return
+        for entry in waiting:
+            try:
+                entry.belong(keeper.session, self._joined_at_last(entry, keeper.session))
+            except Exception as error:
+                reasons[entry] = error
+
+    def _session_at_last(self) -> Session:
         assert self.desk.place is not None
-        entries = list(self.desk.entries)
-        if self._creation is not None:
-            created = self._creation.result()
-            self.desk.classes.carry_over(created[0], self._taken)
-            return _numbered(entries, created)
-        return _numbered(entries, create(self.desk.place, self.desk.classes.all(), entries))
+        if self._creation is None:
+            return create(self.desk.place, self.desk.classes.all())
+        created = self._creation.result()
+        self.desk.classes.carry_over(created, self._taken)
+        return created
+
+    def _joined_at_last(self, entry: Entry, session: Session) -> str:
+        with suppress(Exception):
+            return self._joining[entry].result() if entry in self._joining else entry.add_to(session).id
+        return entry.add_to(session, stored=True).id  # its file is gone, its voxels are at hand
 
 
-def let_go(session: Session) -> None:
+def let_go(session: Session) -> list[str]:
     """Let others change a session when the window closes; strokes that it does not take are kept in a copy."""
     try:
         session.let_go()
     except StorageError as error:
-        copy, _ = copy_session(session, default_path(f"{session.name} rescued"))
-        copy.let_go()
-        print(f"{error} What you painted is kept in {copy.path}.", file=sys.stderr)
+        try:
+            copy, _ = copy_session(session, default_path(f"{session.name} rescued"))
+            copy.let_go()
+        except SemisegError as worse:
+            return [f"What you painted in {session.name} is not saved: {error} Nor could a copy be made: {worse}"]
+        return [f"{error} What you painted is kept in {copy.path}."]
+    return []
+
+
+def rescue(left: dict[Entry, Unsaved], reasons: Mapping[Entry, BaseException], classes: list[LabelClass]) -> list[str]:
+    """Write what no session takes into one of its own, with the images, and return what came of it."""
+    try:
+        session = create(default_path(f"{next(iter(left)).name} rescued"), classes)
+    except SemisegError as error:
+        return [f"What you painted on {entry.name} is not saved: {explain(error)}" for entry in left]
+    said = []
+    for entry, unsaved in left.items():
+        try:
+            write(session, entry.add_to(session, stored=True).id, unsaved)
+            why = explain(reasons[entry]) if entry in reasons else f"{entry.name} could not be written."
+            said.append(f"{why} What you painted on it is kept in {session.path}.")
+        except Exception as error:  # the others are still to be written
+            said.append(f"What you painted on {entry.name} is not saved: {explain(error)}")
+    with suppress(StorageError):
+        session.let_go()
+    return said
+
+
+def _told_elsewhere(error: BaseException) -> None:
+    """Ignore an error that whoever waits for the result tells."""
 
 
 def _read(place: Path, current: Session | None) -> tuple[Session, list[Entry], Outlived | None]:
@@ -216,11 +309,3 @@ def _read(place: Path, current: Session | None) -> tuple[Session, list[Entry], O
         session.be_read_only(str(error))
     entries = [Entry.of_record(record, states_of(session, i)) for i, record in session.volumes.items()]
     return session, entries, outlived(session)
-
-
-def _numbered(entries: list[Entry], result: tuple[Session, list[str]]) -> Session:
-    """Give the volumes their ids in a new session."""
-    session, ids = result
-    for entry, volume_id in zip(entries, ids, strict=False):
-        entry.belong(session, volume_id)
-    return session

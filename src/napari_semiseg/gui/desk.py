@@ -18,7 +18,7 @@ from napari_semiseg.gui.accepting import Accepting
 from napari_semiseg.gui.access import Access
 from napari_semiseg.gui.ahead import Ahead
 from napari_semiseg.gui.background import Lane
-from napari_semiseg.gui.binder import Binder, let_go
+from napari_semiseg.gui.binder import Binder
 from napari_semiseg.gui.brush import Brush
 from napari_semiseg.gui.brush_settings import BrushSettings
 from napari_semiseg.gui.choices import read_asking
@@ -51,7 +51,6 @@ from napari_semiseg.session.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-
 
 COLLECT_MS = 500
 
@@ -99,10 +98,13 @@ class Desk:
         self.place: Path | None = None
         self.classes = ClassBook()
         self.disk = Lane("semiseg-disk", self.problem)
+        self.reading = Lane("semiseg-reading", self.problem)
         self.compute = Lane("semiseg-compute", self.problem)
         self.keeper = Keeper(self.disk, lambda: self.sheet.plane if self.sheet is not None else 0)
         self.training = Training(Lane("semiseg-training", self.problem), Supervisor)
         self.closed = False
+        self.farewell: list[str] = []
+        """What is to be said when the window closes: what is kept elsewhere, what could not be saved."""
         self._moving_layers = False
         self._generation = 0
         self.binder = Binder(self)
@@ -142,9 +144,9 @@ class Desk:
         """Show an error as a sentence."""
         self.tell(explain(error), "error")
 
-    def not_saved(self, error: BaseException) -> None:
-        """Say that edits are not on disk yet, and offer another place."""
-        self.tell(f"Not saved yet, trying again: {explain(error)}", "error")
+    def not_saved(self, error: BaseException, name: str = "") -> None:
+        """Say that edits, maybe those of one volume, are not on disk yet, and offer another place."""
+        self.tell(f"Not saved yet, trying again: {name and f'{name}: '}{explain(error)}", "error")
         if not self._told_not_saved:
             self._told_not_saved = True
             self.offer.emit("What you painted is kept in memory meanwhile.", "Save as…", self.place_wanted.emit)
@@ -245,7 +247,7 @@ class Desk:
         if entry.id is None or self.session is None:
             self._put(entry, Loaded.empty(entry), image)
             return
-        session = self.session
+        session, volume_id = self.session, entry.id
         self.tell(f"Opening {entry.name} …")
 
         def arrived(loaded: Loaded) -> None:
@@ -254,7 +256,12 @@ class Desk:
                 self._put(entry, loaded, image)
                 self.tell("")
 
-        self.disk.run(lambda: load(session, entry), arrived)
+        def read(volume: Any) -> None:
+            if generation == self._generation:
+                # After what was painted before it was closed.
+                self.disk.run(lambda: load(session, entry, volume), arrived)
+
+        self.reading.run(lambda: session.load_volume(volume_id), read)
 
     def _put(self, entry: Entry, loaded: Loaded, image: Image | None) -> None:
         """Show a volume with what was loaded of it."""
@@ -335,7 +342,7 @@ class Desk:
             return
         if layer in (sheet.image, sheet.annotation):
             self.close_sheet()
-            if sheet.entry.id is None and not self.binder.creating:
+            if sheet.entry.id is None and not self.binder.creating and not self.keeper.holds(sheet.entry):
                 self.entries.remove(sheet.entry)
                 self.volumes_changed.emit()
             self.tell(f"{sheet.entry.name} was closed; what was painted is kept in the session.")
@@ -401,9 +408,9 @@ class Desk:
         for part in (self.shelf, self.survey, self.ahead):
             part.close()
         self.training.lane.close(wait=False)
-        self.keeper.finish(self.binder.at_last)
+        self.exporter.lane.close(wait=False)
+        self.reading.close(wait=True)
+        self.farewell = self.binder.at_last()
         if self.sheet is not None:
             self._without_listening(self.sheet.leave)
             self.sheet = None
-        if self.keeper.session is not None:
-            let_go(self.keeper.session)

@@ -63,19 +63,27 @@ class Entry:
         """Take over what the session knows of the volume."""
         self.id = volume_id
         self.geometry = session.volumes[volume_id].geometry
+        self.painted = None
 
-    def add_to(self, session: Session) -> VolumeRecord:
-        """Add the volume to a session: by reference when it came from a file, else with its voxels."""
+    def add_to(self, session: Session, *, stored: bool = False) -> VolumeRecord:
+        """Add the volume to a session: by reference when it came from a file, else, or if ``stored``, with its voxels.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be read any more.
+        StorageError
+        """
         if self.volume is None:
             raise ValueError(f"the voxels of {self.name} are not at hand")
-        if self.volume.source is None:
-            record = session.add_array(self.volume.data, self.geometry, self.name)
-        else:
-            record = session.add_volume(
+        if self.volume.source is not None and not stored:
+            return session.add_volume(
                 self.volume.source,
                 axis=self.axis,
                 frame=self.volume.frame,
                 series=self.volume.series,
                 replace_nonfinite=self.replaced,
+                looked_for=self.looked_for,
             )
+        record = session.add_array(self.volume.data, self.geometry, self.name)
         return record if self.looked_for is None else session.look_for(record.id, self.looked_for)

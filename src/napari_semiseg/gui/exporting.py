@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from psygnal import Signal
 
 from napari_semiseg.errors import InputError
+from napari_semiseg.gui.background import Lane
 from napari_semiseg.gui.entries import Entry
 from napari_semiseg.gui.places import short
 from napari_semiseg.gui.problems import told
@@ -108,6 +109,8 @@ class Exporter:
 
     def __init__(self, desk: Desk):
         self.desk = desk
+        # Of its own, for a long export must not keep strokes from the disk.
+        self.lane = Lane("semiseg-export", desk.problem)
         self.running = False
         self.application: Application | None = None
         """The model that is being applied."""
@@ -194,7 +197,7 @@ class Exporter:
             self.desk.tell(sentence(paths))
 
         self._set_busy(True)
-        self.desk.keeper.flush(lambda: self.desk.disk.run(work, done, self._broke))
+        self.desk.keeper.flush(lambda: self.lane.run(work, done, self._broke))
 
     def _broke(self, error: BaseException) -> None:
         self._set_busy(False)

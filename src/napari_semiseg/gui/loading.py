@@ -48,18 +48,18 @@ def layer_values(annotation: Annotation) -> NDArray[np.uint8]:
     return values
 
 
-def load(session: Session, entry: Entry) -> Loaded:
-    """Read a volume of a session.
+def load(session: Session, entry: Entry, volume: Volume) -> Loaded:
+    """Read what is painted on a volume of a session that was read, and its prediction.
 
     Raises
     ------
     InputError
-        The image moved or changed since it was added.
+        If they are damaged.
     """
     assert entry.id is not None
     annotation = session.annotation(entry.id)
     return Loaded(
-        volume=session.load_volume(entry.id),
+        volume=volume,
         values=layer_values(annotation),
         states=list(annotation.states),
         prediction=session.latest_prediction(entry.id),

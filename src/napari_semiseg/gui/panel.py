@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from napari.utils.notifications import show_warning
 from qtpy.QtCore import QEvent, QObject, QSize, QTimer
-from qtpy.QtWidgets import QTabWidget, QWidget
+from qtpy.QtWidgets import QMessageBox, QTabWidget, QWidget
 from superqt import QCollapsible
 
 from napari_semiseg.gui import theme
@@ -142,6 +144,9 @@ class Panel(QWidget):
         if self._dropping is not None:
             self._dropping.stop()
         self._farewell()
+        if self._closing and self.desk.farewell:
+            # The window goes, and its messages with it.
+            QMessageBox.warning(None, "napari-semiseg", "\n\n".join(self.desk.farewell))
 
     def show_keys(self) -> KeySheet:
         """Show the list of keys beside the work."""
@@ -221,6 +226,9 @@ class Farewell:
         for key in KEYS:
             self.desk.viewer.bind_key(key, None)
         self.desk.close()
+        for sentence in self.desk.farewell:
+            print(sentence, file=sys.stderr)
+            show_warning(sentence)
 
 
 def dock(viewer: napari.Viewer) -> Panel:

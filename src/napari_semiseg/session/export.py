@@ -44,10 +44,11 @@ def mask_of(session: Session, volume: str, source: Source = "merged") -> np.ndar
     InputError
         If the prediction is needed and there is none.
     """
-    resolved = session.annotation(volume).resolved()
+    with session.visiting(volume) as annotation:
+        resolved = annotation.resolved()
     if source == "annotation":
         return np.where(resolved == UNSAID, 0, resolved)
-    found = _needed_prediction(session, volume, source)
+    found = _needed_prediction(session, volume, source, resolved)
     if found is None:
         return resolved
     predicted = known(found.labels[:], session.class_ids)
@@ -56,13 +57,12 @@ def mask_of(session: Session, volume: str, source: Source = "merged") -> np.ndar
     return merged(resolved, predicted, session.volumes[volume].unsought(session.class_ids))
 
 
-def _needed_prediction(session: Session, volume: str, source: Source) -> StoredPrediction | None:
+def _needed_prediction(session: Session, volume: str, source: Source, resolved: np.ndarray) -> StoredPrediction | None:
     """Return the prediction that a mask takes its voxels from; None if the annotation says it all."""
     if source == "annotation":
         return None
     found = session.latest_prediction(volume)
-    annotation = session.annotation(volume)
-    if found is None and (source == "prediction" or (annotation.resolved() == UNSAID).any()):
+    if found is None and (source == "prediction" or (resolved == UNSAID).any()):
         raise InputError(
             f"The volume {session.volumes[volume].name} has no prediction yet; train first or export the annotation "
             "alone."
@@ -115,7 +115,8 @@ def export_masks(
     if not chosen:
         raise InputError(f"The session {session.path} has no volume to export.")
     for volume in chosen:
-        _needed_prediction(session, volume, source)  # so that it is told before anything is written
+        with session.visiting(volume) as annotation:
+            _needed_prediction(session, volume, source, annotation.resolved())  # told before anything is written
     with storing(out):
         out.mkdir(parents=True, exist_ok=True)
     names = {c.id: c.name for c in session.classes}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -63,6 +64,7 @@ class SessionFolder:
         self.why_read_only = ""
         self.reports: list[str] = []
         self.lock: SessionLock | None = None
+        self._changing = threading.RLock()
 
     @classmethod
     def create(cls, path: str | Path, *, classes: Mapping[int, str] | None = None) -> Self:
@@ -180,12 +182,16 @@ class SessionFolder:
     def _commit(
         self, *, classes: list[LabelClass] | None = None, volumes: dict[str, VolumeRecord] | None = None
     ) -> None:
-        """Store tables and, only when they are on disk, take them over."""
+        """Store tables and, only when they are on disk, take them over.
+
+        Whoever makes a table of the present one holds ``_changing`` meanwhile: a volume may be added in another thread.
+        """
         self.refuse_if_read_only()
-        classes = self.classes if classes is None else classes
-        volumes = self.volumes if volumes is None else volumes
-        SESSION.write(self.path / "session.json", self._content(classes, volumes))
-        self.classes, self.volumes = classes, volumes
+        with self._changing:
+            classes = self.classes if classes is None else classes
+            volumes = self.volumes if volumes is None else volumes
+            SESSION.write(self.path / "session.json", self._content(classes, volumes))
+            self.classes, self.volumes = classes, volumes
 
     def _content(
         self, classes: list[LabelClass], volumes: Mapping[str, VolumeRecord], *, beside: bool = True
@@ -245,8 +251,9 @@ class SessionFolder:
         InputError
             If there is no such volume or class, or none is named.
         """
-        record = looking_for(self.record(volume_id), class_ids, self.classes)
-        self._commit(volumes={**self.volumes, volume_id: record})
+        with self._changing:
+            record = looking_for(self.record(volume_id), class_ids, self.classes)
+            self._commit(volumes={**self.volumes, volume_id: record})
         self.volumes_changed.emit()
         return record
 
@@ -260,8 +267,9 @@ class SessionFolder:
         InputError
             If 254 classes exist, the name is taken, or colour or key cannot be used.
         """
-        added = new_class(self.classes, free_id(self.classes, self._ids_of_rounds()), name, colour, key)
-        self._commit(classes=[*self.classes, added])
+        with self._changing:
+            added = new_class(self.classes, free_id(self.classes, self._ids_of_rounds()), name, colour, key)
+            self._commit(classes=[*self.classes, added])
         self.classes_changed.emit()
         return added
 
@@ -294,8 +302,9 @@ class SessionFolder:
         InputError
             If there is no such class, the name is taken, or a value cannot be used.
         """
-        table = changed_classes(self.classes, class_id, name=name, colour=colour, key=key, locked=locked)
-        self._commit(classes=table)
+        with self._changing:
+            table = changed_classes(self.classes, class_id, name=name, colour=colour, key=key, locked=locked)
+            self._commit(classes=table)
         self.classes_changed.emit()
         return table[index_of(table, class_id)]
 

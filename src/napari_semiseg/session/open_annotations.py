@@ -15,12 +15,15 @@ from napari_semiseg.session.folder import SessionFolder
 class OpenAnnotations:
     """What is painted on the volumes of a session folder, by volume id, as far as it is in memory.
 
-    Iterating gives the ids of the volumes.
+    Iterating gives the ids of the volumes. An export reads them in one thread while strokes are written in another, so
+    there is one object of each for all threads, as long as any of them needs it.
     """
 
     def __init__(self, session: SessionFolder) -> None:
         self._session = session
         self._by_volume: dict[str, Annotation] = {}
+        self._visitors: dict[str, list[int]] = {}  # the threads that each is lent to
+        self._kept: set[str] = set()
         self._opening = threading.RLock()
 
     def __iter__(self) -> Iterator[str]:
@@ -37,10 +40,17 @@ class OpenAnnotations:
         InputError
             If its files are damaged.
         """
+        with self._opening:
+            if threading.get_ident() not in self._visitors.get(volume_id, ()):
+                self._kept.add(volume_id)
+            return self._get(volume_id)
+
+    def _get(self, volume_id: str) -> Annotation:
         with self._opening:  # two threads must not mend the same files
             if volume_id not in self._by_volume:
                 annotation = self._read(volume_id)
-                self.put(volume_id, annotation)
+                annotation.may_write = self._session.may_write
+                self._by_volume[volume_id] = annotation
                 if annotation.healed:
                     planes = ", ".join(map(str, annotation.healed))
                     self._session.report(
@@ -50,32 +60,41 @@ class OpenAnnotations:
             return self._by_volume[volume_id]
 
     def put(self, volume_id: str, annotation: Annotation) -> None:
-        """Keep the annotation of a volume that was just read or created."""
-        annotation.may_write = self._session.may_write
-        self._by_volume[volume_id] = annotation
+        """Keep the annotation of a volume that was just created."""
+        with self._opening:
+            annotation.may_write = self._session.may_write
+            self._by_volume[volume_id] = annotation
+            self._kept.add(volume_id)
 
     def release(self, volume_id: str) -> None:
-        """Write what is painted on a volume and let go of it.
+        """Write what is painted on a volume and let go of it, unless it is being read elsewhere.
 
         Raises
         ------
         StorageError
             If it cannot be written; then it is kept.
         """
-        annotation = self._by_volume.get(volume_id)
-        if annotation is not None:
-            self._write(annotation)
-            del self._by_volume[volume_id]
+        with self._opening:
+            if volume_id in self._by_volume:
+                self._write(self._by_volume[volume_id])
+                self._kept.discard(volume_id)
+                if not self._visitors.get(volume_id):
+                    del self._by_volume[volume_id]
 
     @contextmanager
     def visiting(self, volume_id: str) -> Iterator[Annotation]:
         """Lend what was painted on a volume; what was not at hand before is let go of afterwards."""
-        kept = volume_id in self
+        visitor = threading.get_ident()
+        with self._opening:
+            annotation = self._get(volume_id)
+            self._visitors.setdefault(volume_id, []).append(visitor)
         try:
-            yield self.get(volume_id)
+            yield annotation
         finally:
-            if not kept:
-                self.release(volume_id)
+            with self._opening:
+                self._visitors[volume_id].remove(visitor)
+                if volume_id not in self._kept and not self._visitors[volume_id]:
+                    self.release(volume_id)
 
     def flush(self) -> None:
         """Write what is not on disk yet.

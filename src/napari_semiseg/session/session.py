@@ -174,9 +174,10 @@ class Session(SessionFolder):
     def _add(self, addition: Addition) -> VolumeRecord:
         record = addition.record
         annotation = addition.write_annotation(self.volume_folder(record.id))
-        classes = with_ids(self.classes, addition.class_ids)
-        grown = len(classes) > len(self.classes)
-        self._commit(classes=classes, volumes={**self.volumes, record.id: record})
+        with self._changing:
+            classes = with_ids(self.classes, addition.class_ids)
+            grown = len(classes) > len(self.classes)
+            self._commit(classes=classes, volumes={**self.volumes, record.id: record})
         self._annotations.put(record.id, annotation)
         self.volumes_changed.emit()
         if grown:
@@ -280,8 +281,9 @@ class Session(SessionFolder):
         StorageError
         """
         index_of(self.classes, class_id)
-        kept = [c for c in self.classes if c.id != class_id]
-        self._commit(classes=kept, volumes=without_class(self.volumes, class_id))
+        with self._changing:
+            kept = [c for c in self.classes if c.id != class_id]
+            self._commit(classes=kept, volumes=without_class(self.volumes, class_id))
         self.classes_changed.emit()
 
     # -- rounds -----------------------------------------------------------------------------------------------
