@@ -164,7 +164,7 @@ def what_is_undone_brings_no_removed_class_back(panel, hands):
     assert (layer.data[2] == valve).any()
     layer.undo()
     hands.wait(lambda: not desk.keeper.pending)
-    desk.binder.remove_class(valve)
+    desk.removal.start(valve)
     hands.wait(lambda: desk.classes.get(valve) is None)
     assert desk.sheet.annotation is layer
     layer.redo()

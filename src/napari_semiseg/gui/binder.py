@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
@@ -29,6 +30,7 @@ class Binder:
     def __init__(self, desk: Desk):
         self.desk = desk
         self._creation: Future[Session] | None = None
+        self._made: Session | None = None
         self._joining: dict[Entry, Future[str]] = {}
         self._taken: list[LabelClass] = []
         desk.keeper.needs_session.connect(self.create)
@@ -52,8 +54,11 @@ class Binder:
         self._taken = classes
 
         def created(session: Session) -> None:
-            self._creation = None
-            self.desk.classes.carry_over(session, self._taken)
+            self._creation, self._made = None, session
+            try:
+                self.desk.classes.carry_over(session, self._taken)
+            except SemisegError as error:
+                self.desk.problem(error)
             self._adopt(session)
             for entry in self.desk.entries:
                 self.join(entry)
@@ -226,6 +231,8 @@ class Binder:
         left = self.desk.keeper.finish(lambda waiting: self._find_places(waiting, reasons))
         session = self.desk.keeper.session
         said = [] if session is None else let_go(session)
+        if session is not None and session is self._made:
+            _remove_if_empty(session)
         return said + (rescue(left, reasons, self.desk.classes.all()) if left else [])
 
     def _find_places(self, waiting: list[Entry], reasons: dict[Entry, BaseException]) -> None:
@@ -247,10 +254,11 @@ class Binder:
     def _session_at_last(self) -> Session:
         assert self.desk.place is not None
         if self._creation is None:
-            return create(self.desk.place, self.desk.classes.all())
-        created = self._creation.result()
-        self.desk.classes.carry_over(created, self._taken)
-        return created
+            self._made = create(self.desk.place, self.desk.classes.all())
+        else:
+            self._made = self._creation.result()
+            self.desk.classes.carry_over(self._made, self._taken)
+        return self._made
 
     def _joined_at_last(self, entry: Entry, session: Session) -> str:
         with suppress(Exception):
@@ -288,7 +296,14 @@ def rescue(left: dict[Entry, Unsaved], reasons: Mapping[Entry, BaseException], c
             said.append(f"What you painted on {entry.name} is not saved: {explain(error)}")
     with suppress(StorageError):
         session.let_go()
+    _remove_if_empty(session)
     return said
+
+
+def _remove_if_empty(session: Session) -> None:
+    """Leave no session behind that was created for volumes of which none could be added."""
+    if not session.volumes:
+        shutil.rmtree(session.path, ignore_errors=True)
 
 
 def _told_elsewhere(error: BaseException) -> None:

@@ -228,7 +228,8 @@ class Farewell:
         self.desk.close()
         for sentence in self.desk.farewell:
             print(sentence, file=sys.stderr)
-            show_warning(sentence)
+            with suppress(Exception):  # the window may be gone already
+                show_warning(sentence)
 
 
 def dock(viewer: napari.Viewer) -> Panel:
