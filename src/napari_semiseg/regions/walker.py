@@ -16,6 +16,9 @@ from torch import Tensor
 from torch.nn import functional
 
 UNSAID = 255
+BETA = 500.0
+"""Penalty of intensity differences; on seven data sets better than the customary 130, the more so the fewer slices
+are annotated (docs/decisions/0005-guidance.md)."""
 _MARGIN = 12  # pixels around the labelled structures that take part
 _VALUES = 2_500_000  # voxels × classes of a slab that are solved for at once; larger slabs are solved more coarsely
 _STEPS = 150
@@ -25,7 +28,7 @@ _WEAKEST = 1e-6  # no voxel is cut off from all others
 
 
 def random_walk(
-    image: Tensor, labels: Tensor, classes: int, *, beta: float = 130.0, planes: Sequence[int] | None = None
+    image: Tensor, labels: Tensor, classes: int, *, beta: float = BETA, planes: Sequence[int] | None = None
 ) -> Tensor:
     """Return the probability of every class between the outermost annotated planes.
 
@@ -56,7 +59,7 @@ def random_walk(
 
 
 def walked_slabs(
-    image: Tensor, labels: Tensor, classes: int, *, beta: float = 130.0, planes: Sequence[int] | None = None
+    image: Tensor, labels: Tensor, classes: int, *, beta: float = BETA, planes: Sequence[int] | None = None
 ) -> Iterator[tuple[tuple[slice, slice, slice], Tensor]]:
     """Yield where `random_walk` is not simply background, slab by slab, and the probabilities there.
 
