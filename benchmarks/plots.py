@@ -9,7 +9,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 _ROW, _LEFT, _PLOT, _TOP = 22, 190, 520, 40  # px
-_INK, _GRID, _DOT, _MEAN = "#808080", "#80808055", "#4c9be8", "#e8843c"  # readable on light and dark
+_INK, _DOT, _MEAN = "#808080", "#4c9be8", "#e8843c"  # readable on light and dark
 
 
 def write_dice_plots(record: dict[str, Any], folder: Path) -> list[Path]:
@@ -66,7 +66,7 @@ def dots(title: str, values: dict[str, Sequence[float]]) -> str:
     for tenth in range(round(10 * low), 11):
         at = x(tenth / 10)
         parts += [
-            f'<line x1="{at}" x2="{at}" y1="{_TOP - 8}" y2="{height - 24}" stroke="{_GRID}"/>',
+            f'<line x1="{at}" x2="{at}" y1="{_TOP - 8}" y2="{height - 24}" stroke="{_INK}" stroke-opacity="0.3"/>',
             f'<text x="{at}" y="{height - 8}" text-anchor="middle">{tenth / 10:.1f}</text>',
         ]
     for row, name in enumerate(order):
