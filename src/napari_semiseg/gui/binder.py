@@ -117,7 +117,7 @@ class Binder:
         """Open a session folder and show its first volume."""
         if self.desk.training.phase.active:
             raise InputError("Stop the training before another session is opened.")
-        self.desk.refuse_while_removing()
+        self.desk.removal.refuse_meanwhile()
         place = Path(place).absolute()
         current = self.desk.session
 
@@ -154,7 +154,7 @@ class Binder:
         A session that is read-only here, or whose folder is gone or cannot be written, is copied instead: what is in
         memory, and what can still be read of the folder.
         """
-        self.desk.refuse_while_removing()
+        self.desk.removal.refuse_meanwhile()
         place = place.absolute()
         if self.desk.session is None:
             if place.exists() and any(place.iterdir()):

@@ -197,7 +197,7 @@ class Desk:
         """Show another volume; only its layers stay in the viewer."""
         if self.sheet is not None and self.sheet.entry is entry:
             return
-        self.refuse_while_removing()
+        self.removal.refuse_meanwhile()
         self.close_sheet()
         self._show(entry, None)
         # What was shown before leaves the memory once the next one is on the screen.
@@ -224,11 +224,6 @@ class Desk:
             raise InputError("At least one class must be looked for.")
         entry.looked_for = class_ids
         self.volumes_changed.emit()
-
-    def refuse_while_removing(self) -> None:
-        """Raise an `InputError` while a class is being removed from all volumes."""
-        if self.removal.why_wait is not None:
-            raise InputError(self.removal.why_wait)
 
     def renew(self) -> None:
         """Show the present volume with a fresh annotation layer, read from the disk; its image layer stays."""

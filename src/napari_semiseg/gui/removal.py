@@ -55,6 +55,11 @@ class Removal:
             return None
         return f"The class “{self.name}” is being removed; wait a moment, or stop it in the Label tab."
 
+    def refuse_meanwhile(self) -> None:
+        """Raise an `InputError` while a class is being removed."""
+        if self.why_wait is not None:
+            raise InputError(self.why_wait)
+
     def is_painted(self, class_id: int) -> bool:
         """Return whether something is painted in a class on the shown volume."""
         return self.desk.sheet is not None and bool((self.desk.sheet.annotation.data == class_id).any())
@@ -63,8 +68,7 @@ class Removal:
     def start(self, class_id: int, *, erase: bool = False) -> None:
         """Remove a class; with ``erase`` also what is painted in it, otherwise that is offered if something is."""
         entry, session = self.desk.classes.get(class_id), self.desk.session
-        if self.why_wait is not None:
-            raise InputError(self.why_wait)
+        self.refuse_meanwhile()
         if self.desk.training.phase.active:
             raise InputError("Stop the training before a class is removed.")
         if self.desk.access.why_not:
