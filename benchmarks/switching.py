@@ -23,8 +23,8 @@ from scipy import ndimage
 
 from large_volume import SHAPE, SPACING
 from napari_semiseg.data.phantoms import abdomen
+from napari_semiseg.engine.maps import Maps
 from napari_semiseg.engine.plan import Plan
-from napari_semiseg.engine.predict import Maps
 from napari_semiseg.gui.demo import settle, wait
 from napari_semiseg.session import Session, SliceState, voxels
 from napari_semiseg.session.predictions import StoringWriter

@@ -16,9 +16,10 @@ from napari_semiseg.engine.auto import choose_method
 from napari_semiseg.engine.control import LocalControl
 from napari_semiseg.engine.events import Finished, Notice, StepDone
 from napari_semiseg.engine.keeper import MemoryKeeper
+from napari_semiseg.engine.maps import join
 from napari_semiseg.engine.model import Model
 from napari_semiseg.engine.plan import Plan
-from napari_semiseg.engine.predict import guide_of, join, predict_volume, working_image
+from napari_semiseg.engine.predict import guide_of, predict_volume, working_image
 from napari_semiseg.engine.train import train
 from napari_semiseg.regions.guidance import make_guide
 

@@ -79,7 +79,8 @@ def test_the_temperature_is_kept_with_the_model_and_applied(tmp_path):
     assert model.temperature == temperature
     assert temperature != 1.0
     assert judged.calibration["ece_after"] <= judged.calibration["ece_before"] + 1e-3
-    from napari_semiseg.engine.predict import join, predict_volume
+    from napari_semiseg.engine.maps import join
+    from napari_semiseg.engine.predict import predict_volume
 
     def probabilities(temperature):
         model.temperature = temperature

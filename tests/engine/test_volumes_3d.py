@@ -14,9 +14,10 @@ from napari_semiseg.data.volumes import UNSAID, TrainingVolume
 from napari_semiseg.engine import events
 from napari_semiseg.engine.control import Wish
 from napari_semiseg.engine.keeper import MemoryKeeper
+from napari_semiseg.engine.maps import join
 from napari_semiseg.engine.model import Model
 from napari_semiseg.engine.plan import Plan
-from napari_semiseg.engine.predict import join, plane_steps, predict_planes, predict_volume, volume_steps
+from napari_semiseg.engine.predict import plane_steps, predict_planes, predict_volume, volume_steps
 from napari_semiseg.engine.train import train
 from napari_semiseg.errors import InputError
 

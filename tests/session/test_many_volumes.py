@@ -13,7 +13,7 @@ from small_sessions import only, plan, truth, write_image
 
 from napari_semiseg import api
 from napari_semiseg.engine import events
-from napari_semiseg.engine.predict import Maps
+from napari_semiseg.engine.maps import Maps
 from napari_semiseg.errors import InputError
 from napari_semiseg.session import Session, SliceState
 from napari_semiseg.session.export import mask_of

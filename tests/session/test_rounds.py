@@ -15,7 +15,7 @@ from small_sessions import only, plan, until, write_image
 from napari_semiseg import io
 from napari_semiseg.engine import events
 from napari_semiseg.engine.control import Wish
-from napari_semiseg.engine.predict import Maps
+from napari_semiseg.engine.maps import Maps
 from napari_semiseg.errors import InputError, StorageError
 from napari_semiseg.session import Round, Session, SliceState
 from napari_semiseg.session.control_file import ControlFile

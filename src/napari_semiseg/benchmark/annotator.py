@@ -12,7 +12,7 @@ from skimage.morphology import skeletonize
 
 from napari_semiseg.benchmark.cases import Case
 from napari_semiseg.data.volumes import UNSAID
-from napari_semiseg.engine.predict import Maps
+from napari_semiseg.engine.maps import Maps
 from napari_semiseg.engine.suggest import equidistant_planes, rank_planes
 from napari_semiseg.errors import InputError
 from napari_semiseg.session.sample import spread

@@ -15,9 +15,9 @@ from napari_semiseg.benchmark.forest import segment_by_forest
 from napari_semiseg.data.volumes import UNSAID, TrainingVolume
 from napari_semiseg.engine import events
 from napari_semiseg.engine.keeper import MemoryKeeper
+from napari_semiseg.engine.maps import Maps
 from napari_semiseg.engine.model import Model
 from napari_semiseg.engine.plan import Plan
-from napari_semiseg.engine.predict import Maps
 from napari_semiseg.engine.train import train
 from napari_semiseg.errors import InputError
 from napari_semiseg.regions.between import Means, fill_between

@@ -15,7 +15,7 @@ from napari_semiseg.benchmark.record import Row
 from napari_semiseg.data.volumes import TrainingVolume
 from napari_semiseg.engine.device import choose_device
 from napari_semiseg.engine.evaluate import evaluate
-from napari_semiseg.engine.predict import Maps
+from napari_semiseg.engine.maps import Maps
 from napari_semiseg.errors import InputError
 
 Course = list[list[list[int]]]

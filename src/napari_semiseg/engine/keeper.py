@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from napari_semiseg.data.volumes import TrainingVolume
-from napari_semiseg.engine.predict import Maps, join
+from napari_semiseg.engine.maps import Maps, join
 
 
 class PredictionWriter(Protocol):

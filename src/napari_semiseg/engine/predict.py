@@ -11,43 +11,18 @@ from functools import partial
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from napari_semiseg.data.guide import Guide, with_guide
 from napari_semiseg.data.sampling import neighbours
 from napari_semiseg.data.working import resample_image, resample_labels
+from napari_semiseg.engine.blending import Blend, average, blended
+from napari_semiseg.engine.maps import Maps, finished
 from napari_semiseg.engine.model import Model
 from napari_semiseg.engine.windows import Slab, count_windows, slide
 from napari_semiseg.methods.volume import VolumeMethod
 from napari_semiseg.regions.guidance import make_guide
 
 _BLOCK_PIXELS = 4_000_000  # output pixels × classes computed at once: bounds the memory, feeds the progress bar
-
-
-@dataclass(frozen=True)
-class Maps:
-    """Prediction of some planes, on the grid of the volume.
-
-    Attributes
-    ----------
-    labels : ndarray of uint8, shape (planes, rows, columns)
-        Class ids.
-    entropy : ndarray of uint8, same shape
-        Entropy divided by ln C; 255 ≙ 1.
-    disagreement : ndarray of uint8, same shape, or None
-        Total variation ½‖p₁−p₂‖₁ of two networks; 255 ≙ 1. None where one network predicts.
-    probabilities : ndarray of uint8, shape (C, planes, rows, columns)
-        255 ≙ 1.
-    """
-
-    labels: np.ndarray
-    entropy: np.ndarray
-    disagreement: np.ndarray | None
-    probabilities: np.ndarray
-
-
-Blend = tuple[Tensor, Tensor | None]
-"""Probabilities of planes on the grid of the volume, (planes, C, rows, columns), and disagreement (planes, 1, …)."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +106,7 @@ def predict_planes(
         Of the volume, for models that were trained with guidance. The networks look at each plane with and without it,
         and where it covers a plane it has half of the say.
     """
-    return _finished(model, predict_probabilities(model, working, planes, shape, dtype, guide=guide))
+    return finished(model, predict_probabilities(model, working, planes, shape, dtype, guide=guide))
 
 
 @torch.inference_mode()
@@ -183,10 +158,10 @@ def plane_steps(
         None after a window; the plane at last.
     """
     if model.method.spatial_axes == 2:
-        yield _finished(model, _look(model, working, [plane], shape, dtype, guide))
+        yield finished(model, _look(model, working, [plane], shape, dtype, guide))
         return
     for blend in _plane_blends(model, working, plane, shape, dtype):
-        yield None if blend is None else _finished(model, blend)
+        yield None if blend is None else finished(model, blend)
 
 
 def _plane_blends(
@@ -196,7 +171,7 @@ def _plane_blends(
     depth = model.method.patch(model.setup)[0]
     first = min(max(plane - depth // 2, 0), max(len(working) - depth, 0))
     for slab in _slabs(model, working[first : first + depth], dtype, overlap=0.0):
-        yield None if slab is None else _blend(model, [p[plane - first][None] for p in slab.probabilities], shape)
+        yield None if slab is None else blended(model, [p[plane - first][None] for p in slab.probabilities], shape)
 
 
 def _look(
@@ -214,8 +189,8 @@ def _look(
     views = [None] if guide is None else [guide, None]
     extra = model.method.guide_channels(model.setup.classes)
     looks = [_probabilities(model, with_guide(image, view, planes, extra).to(device), dtype) for view in views]
-    joined = [_joined(each, guide) for each in zip(*looks, strict=True)]
-    return _blend(model, joined, shape, guide, planes)
+    joined = [average(each, guide) for each in zip(*looks, strict=True)]
+    return blended(model, joined, shape, guide, planes)
 
 
 def _slabs(model: Model, working: Tensor, dtype: torch.dtype, *, overlap: float) -> Iterator[Slab | None]:
@@ -234,75 +209,6 @@ def _probabilities(model: Model, image: Tensor, dtype: torch.dtype) -> list[Tens
             return [logits.float().softmax(dim=1) for logits in model.method.predictors(model.networks, image)]
     finally:
         model.networks.train(training)
-
-
-def _joined(looks: Sequence[Tensor], guide: Guide | None) -> Tensor:
-    """Average the looks with and without the guide, which says nothing about the classes nobody looked for."""
-    if guide is None:
-        return looks[0]
-    guided, bare = looks
-    return 0.5 * (_shared_out(guided, bare, guide.unsought) + bare)
-
-
-def _shared_out(probabilities: Tensor, by: Tensor, unsought: frozenset[int]) -> Tensor:
-    """Share the mass of background and the unsought classes out among them as other probabilities do."""
-    if not unsought:
-        return probabilities
-    group = [0, *sorted(unsought)]
-    share = by[:, group] + 1e-6
-    shared = probabilities.clone()
-    shared[:, group] = probabilities[:, group].sum(dim=1, keepdim=True) * share / share.sum(dim=1, keepdim=True)
-    return shared
-
-
-def _blend(
-    model: Model,
-    probabilities: Sequence[Tensor],
-    shape: tuple[int, int],
-    guide: Guide | None = None,
-    planes: Sequence[int] = (),
-) -> Blend:
-    """Blend the networks' probabilities of some planes, each (planes, C, rows, columns), and the guide's."""
-    # Networks without a share in the prediction still count in the disagreement.
-    weighted = [p * share for p, share in zip(probabilities, model.method.shares(), strict=True)]
-    mean = torch.stack(weighted).sum(dim=0)
-    disagreement = None
-    if len(probabilities) > 1:
-        disagreement = _difference(probabilities[0], probabilities[1])
-    elif model.method.guidance:
-        disagreement = torch.zeros_like(mean[:, :1])
-    if guide is not None:
-        mean, disagreement = _vote(mean, disagreement, guide, planes)
-    return _enlarge(mean, shape), None if disagreement is None else _enlarge(disagreement, shape)
-
-
-def _finished(model: Model, blend: Blend) -> Maps:
-    """Calibrate and turn into maps."""
-    return _maps(model, tempered(blend[0], model.temperature), blend[1])
-
-
-def tempered(probabilities: Tensor, temperature: float) -> Tensor:
-    """Return probabilities at another temperature, p^(1/T) normalised over the classes (dimension 1)."""
-    if temperature == 1.0:
-        return probabilities
-    return (probabilities.clamp(min=1e-7).log() / temperature).softmax(dim=1)
-
-
-def _vote(mean: Tensor, disagreement: Tensor | None, guide: Guide, planes: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Average networks and guide on the planes that it covers; where they differ is the disagreement there."""
-    chosen = list(planes)
-    carried = _shared_out(guide.probabilities[chosen].to(mean.device, torch.float32) / 255, mean, guide.unsought)
-    covered = guide.covers[chosen].to(mean.device)[:, None, None, None]
-    apart = _difference(mean, carried)
-    return (
-        torch.where(covered, 0.5 * (mean + carried), mean),
-        torch.where(covered, apart, torch.zeros_like(apart) if disagreement is None else disagreement),
-    )
-
-
-def _difference(one: Tensor, other: Tensor) -> Tensor:
-    """Total variation ½‖p₁−p₂‖₁, shape (B, 1, rows, columns)."""
-    return 0.5 * (one - other).abs().sum(dim=1, keepdim=True)
 
 
 def predict_volume(
@@ -362,7 +268,7 @@ def volume_steps(
     for first in range(0, len(image), block):
         planes = range(first, min(first + block, len(image)))
         yield Advance(
-            planes.stop / len(image), first, _finished(model, _look(model, working, planes, shape, dtype, guide))
+            planes.stop / len(image), first, finished(model, _look(model, working, planes, shape, dtype, guide))
         )
 
 
@@ -380,38 +286,5 @@ def _window_steps(
             continue
         for start in range(0, len(slab.probabilities[0]), block):
             part = [p[start : start + block] for p in slab.probabilities]
-            yield Advance(seen / windows, slab.first + start, _finished(model, _blend(model, part, shape)))
+            yield Advance(seen / windows, slab.first + start, finished(model, blended(model, part, shape)))
         first = slab.first + len(slab.probabilities[0])
-
-
-def join(blocks: Sequence[Maps]) -> Maps:
-    """Join consecutive blocks of planes."""
-    differing = [block.disagreement for block in blocks if block.disagreement is not None]
-    return Maps(
-        labels=np.concatenate([block.labels for block in blocks]),
-        entropy=np.concatenate([block.entropy for block in blocks]),
-        disagreement=np.concatenate(differing) if differing else None,
-        probabilities=np.concatenate([block.probabilities for block in blocks], axis=1),
-    )
-
-
-def _enlarge(maps: Tensor, shape: tuple[int, int]) -> Tensor:
-    if tuple(maps.shape[2:]) == tuple(shape):
-        return maps
-    return functional.interpolate(maps, size=shape, mode="bilinear", align_corners=False)
-
-
-def _maps(model: Model, probabilities: Tensor, disagreement: Tensor | None) -> Maps:
-    ids = torch.tensor(model.class_ids, dtype=torch.uint8, device=probabilities.device)
-    entropy = torch.special.entr(probabilities).sum(dim=1) / math.log(model.setup.classes)
-    return Maps(
-        labels=ids[probabilities.argmax(dim=1)].cpu().numpy(),
-        entropy=_bytes(entropy),
-        disagreement=None if disagreement is None else _bytes(disagreement[:, 0]),
-        probabilities=_bytes(probabilities.transpose(0, 1)),
-    )
-
-
-def _bytes(values: Tensor) -> np.ndarray:
-    """Return values of 0…1 as uint8, 255 ≙ 1."""
-    return values.mul(255).add_(0.5).clamp_(0, 255).to(torch.uint8).cpu().numpy()

@@ -16,7 +16,7 @@ from napari_semiseg.errors import DamagedError
 from napari_semiseg.session.storage import storing
 
 if TYPE_CHECKING:
-    from napari_semiseg.engine.predict import Maps
+    from napari_semiseg.engine.maps import Maps
 
 
 class StoredMap:

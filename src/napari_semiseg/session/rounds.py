@@ -23,7 +23,7 @@ from napari_semiseg.session.storage import read_json, storing, write_bytes, writ
 from napari_semiseg.session.versions import ROUND
 
 if TYPE_CHECKING:
-    from napari_semiseg.engine.predict import Maps
+    from napari_semiseg.engine.maps import Maps
 
 DAMAGED = "damaged"
 """Folder of a session with what could not be read any more."""

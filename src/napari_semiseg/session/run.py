@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     import torch
 
     from napari_semiseg.engine.keeper import PredictionWriter
+    from napari_semiseg.engine.maps import Maps
     from napari_semiseg.engine.model import Model
-    from napari_semiseg.engine.predict import Maps
     from napari_semiseg.engine.pretraining import Pretrained
 
 

@@ -110,7 +110,8 @@ def segment(
 def _write(
     model: Model, subject: Subject, targets: Mapping[str, Path], colours: Mapping[int, tuple[int, int, int]] | None
 ) -> None:
-    from napari_semiseg.engine.predict import join, predict_volume
+    from napari_semiseg.engine.maps import join
+    from napari_semiseg.engine.predict import predict_volume
 
     volume, labels, unsought = subject.read()
     blocks = predict_volume(model, volume.data, volume.geometry.spacing, labels=labels, unsought=unsought)
