@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 _hands: Any = QTest  # PyQt6 says that its static methods need an instance
 LEFT, NONE = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton
-BETWEEN_MS = 6
-"""Napari merges moves of the mouse that come closer together; a hand's do not."""
+BETWEEN_MS = 11
+"""Vispy drops moves of the mouse that come within 10 ms of the last one; corners of an outline would be lost."""
 PLAIN = Qt.KeyboardModifier.NoModifier
 Modifier = Qt.KeyboardModifier
 Point = tuple[float, float]
