@@ -64,6 +64,20 @@ def test_it_agrees_with_scikit_image():
     assert (mine[inner] == truth[inner]).mean() > 0.99
 
 
+@pytest.mark.parametrize(
+    ("last", "strokes", "beta"), [(12, (), 840), (12, (4, 8), 280), (12, (6,), 420), (4, (2,), 140), (2, (1,), 130)]
+)
+def test_an_edge_costs_more_the_farther_annotated_planes_are_apart(last, strokes, beta):
+    """70 for every plane of the distance, 130 at least; planes with strokes count, though they do not cut the slab."""
+    image, truth = ball()
+    unit, labels = to_unit_range(image)[: last + 1], np.full_like(truth, UNSAID)[: last + 1]
+    labels[[0, last]] = truth[[0, last]]
+    labels[list(strokes), 20, 16:20] = 1
+    seeds = torch.from_numpy(labels)
+    assert torch.equal(random_walk(unit, seeds, 2), random_walk(unit, seeds, 2, beta=beta))
+    assert not torch.equal(random_walk(unit, seeds, 2), random_walk(unit, seeds, 2, beta=beta + 50))
+
+
 def test_complete_planes_cut_the_volume():
     image, truth = ball()
     labels = np.full_like(truth, UNSAID)

@@ -16,9 +16,8 @@ from torch import Tensor
 from torch.nn import functional
 
 UNSAID = 255
-BETA = 500.0
-"""Penalty of intensity differences; on seven data sets better than the customary 130, the more so the fewer slices
-are annotated (docs/decisions/0005-guidance.md)."""
+_BETA_PER_PLANE = 70.0  # of the distance between annotated planes
+_LEAST_BETA, _MOST_BETA = 130.0, 2000.0
 _MARGIN = 12  # pixels around the labelled structures that take part
 _VALUES = 2_500_000  # voxels × classes of a slab that are solved for at once; larger slabs are solved more coarsely
 _STEPS = 150
@@ -28,7 +27,7 @@ _WEAKEST = 1e-6  # no voxel is cut off from all others
 
 
 def random_walk(
-    image: Tensor, labels: Tensor, classes: int, *, beta: float = BETA, planes: Sequence[int] | None = None
+    image: Tensor, labels: Tensor, classes: int, *, beta: float | None = None, planes: Sequence[int] | None = None
 ) -> Tensor:
     """Return the probability of every class between the outermost annotated planes.
 
@@ -40,8 +39,9 @@ def random_walk(
         Class indices 0…C−1, 255 not said.
     classes : int
         C, background included.
-    beta : float
-        Penalty of intensity differences; a step costs exp(−β·g²/10σ), σ the standard deviation of the image.
+    beta : float, optional
+        Penalty of intensity differences; a step costs exp(−β·g²/10σ), σ the standard deviation of the image. By default
+        the higher the farther annotated planes are from each other.
     planes : sequence of int, optional
         Planes that are wanted; slabs without any of them are left at background. All by default.
 
@@ -59,7 +59,7 @@ def random_walk(
 
 
 def walked_slabs(
-    image: Tensor, labels: Tensor, classes: int, *, beta: float = BETA, planes: Sequence[int] | None = None
+    image: Tensor, labels: Tensor, classes: int, *, beta: float | None = None, planes: Sequence[int] | None = None
 ) -> Iterator[tuple[tuple[slice, slice, slice], Tensor]]:
     """Yield where `random_walk` is not simply background, slab by slab, and the probabilities there.
 
@@ -80,7 +80,14 @@ def walked_slabs(
     for below, above in _slabs(labels, first, last):
         if not wanted.isdisjoint(range(below, above + 1)):
             place = (slice(below, above + 1), *box)
-            yield place, _solve(image[place], labels[place], classes, beta)
+            yield place, _solve(image[place], labels[place], classes, beta or _penalty(labels[place]))
+
+
+def _penalty(labels: Tensor) -> float:
+    """Return β for a slab: across wide gaps a walk that pays little for edges shrinks what it carries."""
+    annotated = int((labels != UNSAID).flatten(1).any(dim=1).sum())
+    gap = (len(labels) - 1) / max(1, annotated - 1)
+    return min(max(_BETA_PER_PLANE * gap, _LEAST_BETA), _MOST_BETA)
 
 
 def _box(labels: Tensor) -> tuple[slice, slice] | None:
