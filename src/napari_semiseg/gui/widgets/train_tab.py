@@ -41,6 +41,32 @@ class TrainTab(QWidget):
         super().__init__(parent)
         self.desk = desk
         self._methods: list[MethodSpec] = []
+        self._make_choices()
+        self._make_settings()
+        self._make_run(theme_name)
+        layout = column(
+            self._choices(),
+            self.summary,
+            self.volumes,
+            self.settings,
+            self.final,
+            self.start,
+            row(self.pause, self.stop, self.predict),
+            self.bar,
+            self.state,
+            self.plot,
+            self.registration,
+            self.rounds,
+            margin=MARGIN,
+        )
+        layout.addStretch(1)
+        self.setLayout(layout)
+        self._listen()
+        self._on_method()
+        self.refresh()
+
+    def _make_choices(self) -> None:
+        """Method, budget, device."""
         self.method = QComboBox()
         self.method.setToolTip("How the model learns. Default: automatic, by what is annotated and by this machine.")
         self.method.addItem("Automatic", "auto")
@@ -60,6 +86,9 @@ class TrainTab(QWidget):
         for title, value in DEVICES.items():
             self.device.addItem(title, value)
         self.device.setToolTip("Where to compute. Default: automatic, a GPU where there is one.")
+
+    def _make_settings(self) -> None:
+        """What is seldom changed."""
         self.preset = QComboBox()
         for title, value in PRESETS.items():
             self.preset.addItem(title, value)
@@ -72,6 +101,10 @@ class TrainTab(QWidget):
         )
         self.form = MethodForm()
         self.settings = collapsible("Settings", self._settings())
+
+    def _make_run(self, theme_name: str) -> None:
+        """What starts, shows and stops a run."""
+        desk = self.desk
         self.start = button(
             "Train",
             "Start a training round on all annotated slices of the ticked volumes, in a process beside napari",
@@ -91,23 +124,10 @@ class TrainTab(QWidget):
         self.plot = LossPlot(desk.training.history, theme_name)
         self.registration = RegistrationTable(desk.training)
         self.rounds = RoundsList(desk, theme_name)
-        layout = column(
-            self._choices(),
-            self.summary,
-            self.volumes,
-            self.settings,
-            self.final,
-            self.start,
-            row(self.pause, self.stop, self.predict),
-            self.bar,
-            self.state,
-            self.plot,
-            self.registration,
-            self.rounds,
-            margin=MARGIN,
-        )
-        layout.addStretch(1)
-        self.setLayout(layout)
+
+    def _listen(self) -> None:
+        """Follow what is chosen here, and the desk."""
+        desk = self.desk
         self.method.currentIndexChanged.connect(self._on_method)
         self.preset.currentIndexChanged.connect(self._on_method)
         self.device.currentIndexChanged.connect(self._on_method)
@@ -122,8 +142,6 @@ class TrainTab(QWidget):
             desk.session_changed,
         ):
             signal.connect(self.refresh)
-        self._on_method()
-        self.refresh()
 
     def show_methods(self, methods: list[MethodSpec]) -> None:
         """Offer the methods, as soon as they are known."""
