@@ -8,7 +8,9 @@ import torch
 from toy import Toy
 
 from napari_semiseg import methods
+from napari_semiseg.data.intensity import IntensityRule
 from napari_semiseg.data.volumes import TrainingVolume
+from napari_semiseg.data.working import WorkingGrid
 from napari_semiseg.engine import events
 from napari_semiseg.engine.control import LocalControl, Wish
 from napari_semiseg.engine.keeper import MemoryKeeper
@@ -201,6 +203,17 @@ def test_a_new_class_keeps_the_rows_of_the_old_ones(make_discs, tmp_path):
     assert torch.equal(head[0], earlier.networks["net"][3].weight[0])
     assert torch.equal(head[2], earlier.networks["net"][3].weight[1])
     assert torch.equal(head[1], fresh[1])
+
+
+def test_a_layer_with_as_many_channels_as_there_are_classes_is_not_taken_for_one_of_classes(make_discs):
+    volume, _ = make_discs()
+    grid, rule = WorkingGrid.of([volume], 512), IntensityRule.of([volume])
+    earlier = Model.build(Toy(), tuple(range(8)), {}, grid, rule, small=True)  # the toy has 8 channels
+    now = Model.build(Toy(), (0, *range(2, 9)), {}, grid, rule, small=True)  # class 1 went, class 8 came
+    assert now.adopt(earlier) is None
+    hidden, head = now.networks["net"][0].weight, now.networks["net"][3].weight
+    assert torch.equal(hidden, earlier.networks["net"][0].weight)
+    assert torch.equal(head[1:7], earlier.networks["net"][3].weight[2:])
 
 
 def test_another_method_starts_afresh_and_says_so(make_discs, tmp_path):

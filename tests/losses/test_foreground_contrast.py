@@ -82,7 +82,7 @@ def test_one_sample_has_no_positive_pair():
 
 def test_dead_representations_are_finite():
     z = torch.zeros(3, 6, requires_grad=True)
-    total = fc.kinds_contrast([z, representations(3)])
+    total = fc.kinds_contrast([z, representations(3)], binary=True)
     total.backward()
     assert torch.isfinite(total)
     assert torch.isfinite(z.grad).all()
@@ -105,31 +105,39 @@ def test_alpha_changes_the_gradient():
 def test_the_order_of_the_batch_does_not_matter(kinds, loss):
     z = [representations(seed=s).detach() for s in range(kinds)]
     order = torch.tensor([2, 0, 3, 1])
-    assert fc.kinds_contrast([each[order] for each in z], loss=loss).item() == pytest.approx(
-        fc.kinds_contrast(z, loss=loss).item(), rel=1e-5
+    assert fc.kinds_contrast([each[order] for each in z], binary=len(z) == 2, loss=loss).item() == pytest.approx(
+        fc.kinds_contrast(z, binary=len(z) == 2, loss=loss).item(), rel=1e-5
     )
 
 
 def test_two_kinds_are_foreground_and_background():
     f, b = representations(seed=0), representations(seed=1)
     expected = fc.positive_loss(f) + fc.positive_loss(b) + fc.negative_loss(f, b)
-    assert fc.kinds_contrast([f, b]).item() == pytest.approx(expected.item(), rel=1e-6)
+    assert fc.kinds_contrast([f, b], binary=True).item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_classes_are_compared_with_each_other_in_both_directions():
     z = [representations(seed=s) for s in range(3)]
     expected = sum(fc.positive_loss(each) for each in z)
     expected += sum(fc.negative_loss(z[i], z[j]) for i in range(3) for j in range(3) if i != j)
-    assert fc.kinds_contrast(z).item() == pytest.approx(expected.item() / 6, rel=1e-6)
+    assert fc.kinds_contrast(z, binary=False).item() == pytest.approx(expected.item() / 6, rel=1e-6)
+
+
+def test_two_classes_of_more_are_no_foreground_and_background():
+    """Of three classes one occurs nowhere: the sum over pairs of the others, divided by 2·1."""
+    z = [representations(seed=s) for s in range(2)]
+    expected = fc.positive_loss(z[0]) + fc.positive_loss(z[1])
+    expected += fc.negative_loss(z[0], z[1]) + fc.negative_loss(z[1], z[0])
+    assert fc.kinds_contrast(z, binary=False).item() == pytest.approx(expected.item() / 2, rel=1e-6)
 
 
 def test_less_than_two_kinds_teach_nothing():
     z = representations()
-    loss = fc.kinds_contrast([z])
+    loss = fc.kinds_contrast([z], binary=True)
     loss.backward()
     assert loss.item() == 0
     assert not z.grad.any()
-    assert fc.kinds_contrast([]).item() == 0
+    assert fc.kinds_contrast([], binary=False).item() == 0
 
 
 def test_info_nce_by_hand():
@@ -140,7 +148,7 @@ def test_info_nce_by_hand():
     back = -math.log(math.exp(math.cos(math.pi / 6)) / (math.exp(math.cos(math.pi / 6)) + 2 * math.exp(0.5)))
     other = -math.log(math.exp(math.cos(math.pi / 6)) / (math.exp(math.cos(math.pi / 6)) + 2))
     assert fc.info_nce(b, [f], temperature=1.0).item() == pytest.approx((back + other) / 2, rel=1e-5)
-    assert fc.kinds_contrast([f, b], loss="info_nce", temperature=1.0).item() == pytest.approx(
+    assert fc.kinds_contrast([f, b], binary=True, loss="info_nce", temperature=1.0).item() == pytest.approx(
         (expected + (back + other) / 2) / 2, rel=1e-5
     )
 
@@ -167,7 +175,7 @@ def test_training_separates_foreground_from_background():
     optimiser = torch.optim.Adam([f, b], lr=0.05)
     for _ in range(150):
         optimiser.zero_grad()
-        fc.kinds_contrast([f.relu(), b.relu()]).backward()
+        fc.kinds_contrast([f.relu(), b.relu()], binary=True).backward()
         optimiser.step()
     assert fc.cosines(f.relu(), f.relu()).min() > 0.9
     assert fc.cosines(f.relu(), b.relu()).max() < 0.2

@@ -10,6 +10,7 @@ from small_methods import built, draw_batch, shapes, tiny
 
 from napari_semiseg import methods
 from napari_semiseg.methods import terms
+from napari_semiseg.methods.registered import registration_supervision
 
 supervising = pytest.mark.parametrize("name", [n for n in methods.names() if methods.get(n).needs_labels])
 
@@ -42,6 +43,34 @@ def test_pseudo_labels_are_among_what_the_annotator_left_open():
     pseudo = terms.pseudo_label(logits, batch)
     assert set(pseudo[batch.either].unique().tolist()) == {0, 2}
     assert torch.equal(pseudo[~batch.either], logits.argmax(dim=1)[~batch.either])
+
+
+def test_what_registration_carries_over_is_among_what_the_annotator_left_open():
+    batch = draw_batch(tiny("cct_r"), partial())
+    logits = torch.randn(len(batch.image), 3, *batch.label.shape[1:], generator=torch.Generator().manual_seed(0))
+    trust = torch.ones(batch.label.shape)
+
+    def loss(carried):
+        extras = {"registered": carried, "trust": trust}
+        return registration_supervision(logits, dataclasses.replace(batch, extras=extras)).item()
+
+    one, other = torch.full_like(batch.label, 1), torch.full_like(batch.label, 2)
+    assert bool((batch.unsaid & ~batch.either).any())
+    assert loss(one) == loss(torch.where(batch.either, 255, 1)), "class 1 was looked for and is not there"
+    assert loss(other) != loss(torch.where(batch.either, 255, 2)), "class 2 may be there"
+
+
+def test_features_of_registered_contrast_are_never_labelled_as_what_was_ruled_out(monkeypatch):
+    method = tiny("cct_r")
+    parts, batch = built(method).eval(), draw_batch(method, partial())
+    given = {}
+    monkeypatch.setattr(
+        parts["registered"], "forward", lambda outputs, guides, batch: given.update(guides) or batch.image.sum()
+    )
+    method.losses(parts, batch, 0.5)
+    for guide in given.values():
+        assert set(guide.argmax(dim=1)[batch.either].unique().tolist()) <= {0, 2}
+        assert not guide.requires_grad
 
 
 @supervising

@@ -8,7 +8,9 @@ import pytest
 import torch
 from small_methods import built, draw_batch, shapes, tiny
 
+from napari_semiseg import methods
 from napari_semiseg import networks as nets
+from napari_semiseg.losses.supervised import cross_entropy
 from napari_semiseg.methods import terms
 
 # Terms, whom they teach, and by whose predictions.
@@ -143,3 +145,19 @@ def test_the_supervised_network_can_be_chosen(network):
     losses["supervised"].backward()
     assert all(p.grad is not None and p.grad.any() for p in networks["unet"].parameters())
     assert type(networks["unet"]) is type(nets.build(network, 1, 3))
+
+
+def test_dice_may_count_the_classes_that_a_batch_lacks():
+    """Printed: the mean over all C = 3 classes; of the absent one 1 − ε/(Σ p² + ε)."""
+    batch = draw_batch(tiny("supervised"), shapes())
+    batch = dataclasses.replace(batch, label=torch.where(batch.label == 2, 0, batch.label))
+    networks = built(tiny("supervised")).eval()
+    some, every = (
+        tiny("supervised", dice_all_classes=flag).losses(networks, batch, 0.5)["supervised"].item()
+        for flag in (False, True)
+    )
+    logits = networks["unet"](batch.image).logits
+    ce = cross_entropy(logits, batch.label).item()
+    absent = 1 - 1e-5 / ((logits.softmax(dim=1)[:, 2].square() * batch.said).sum().item() + 1e-5)
+    assert every == pytest.approx(0.5 * (ce + (2 * (2 * some - ce) + absent) / 3), abs=1e-5)
+    assert methods.get("supervised").preset("paper", small=False).dice_all_classes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from napari_semiseg.data.guide import Guide, with_guide
@@ -37,6 +38,27 @@ def test_an_annotated_plane_shows_what_the_others_say_about_it():
     assert torch.equal(before.channels[6], after.channels[6])
     assert not torch.equal(before.probabilities[6], after.probabilities[6])
     assert not torch.equal(before.channels[5], after.channels[5])
+
+
+def test_a_structure_that_no_other_plane_shows_is_not_shown_on_its_own_plane():
+    image, labels, _ = cone((0, 6, 12))
+    labels[[0, 12]] = 0
+    assert int(make_guide(image, labels, 2.0, 2).channels[6, 0].max()) == 0
+    image, labels, _ = cone((0, 6, 12))
+    labels[6, :2, :2] = 1  # far from what the others show
+    assert int(make_guide(image, labels, 2.0, 2).channels[6, 0, :2, :2].max()) < 5
+
+
+@pytest.mark.parametrize("closed", [True, False])
+@pytest.mark.parametrize("annotated", [(0, 6, 12), (2, 9), (1, 2, 3, 5, 6, 8, 9, 10, 11, 12)])
+def test_what_a_plane_says_never_changes_what_it_is_shown(annotated, closed):
+    image, labels, truth = cone(annotated)
+    shown = make_guide(image, labels, 2.0, 3, closed=closed).channels
+    for number, plane in enumerate(annotated):
+        other = labels.clone()
+        said = np.random.default_rng(number).integers(0, 3, truth[0].shape)
+        other[plane] = torch.from_numpy(np.where(truth[0] == 1, said, UNSAID if number % 2 else 2).astype(np.uint8))
+        assert torch.equal(make_guide(image, other, 2.0, 3, closed=closed).channels[plane], shown[plane])
 
 
 def test_the_distance_to_the_next_annotated_plane_is_shown_in_steps_of_40_mm():

@@ -238,6 +238,15 @@ def test_the_best_of_several_sources_is_chosen_among_different_grids(tmp_path):
     assert first.sources == {0: 1}
 
 
+def test_a_stop_is_answered_while_it_is_found_out_which_volumes_look_alike(tmp_path, monkeypatch):
+    looks = []
+    monkeypatch.setattr("napari_semiseg.registration.volumes.likeness", lambda one, other: looks.append(1) or 0.0)
+    images = [Image(np.zeros((8, 8, 8), np.float32), (1.0, 1.0, 1.0))] * 5
+    steps = between_volumes(registrar(tmp_path), list("abcde"), images, [0, 1, 2, 3], [4], candidates=1, nearest=0)
+    assert [next(steps) for _ in range(3)] == [0, 0, 0]
+    assert len(looks) == 2, "one look between two turns"
+
+
 def test_registrations_are_remembered_by_content_and_settings(tmp_path, monkeypatch):
     fixed = volume_image(seen(PointMap.translation([1.0, 0, 0]), *GRID), 2.0)
     moving = volume_image(seen(PointMap.translation([0, 0, 0]), *GRID), 2.0)

@@ -14,14 +14,15 @@ from small_sessions import only, plan, until, write_image
 
 from napari_semiseg import io
 from napari_semiseg.engine import events
-from napari_semiseg.engine.control import Wish
+from napari_semiseg.engine.control import LocalControl, Wish
 from napari_semiseg.engine.maps import Maps
+from napari_semiseg.engine.model import Model
 from napari_semiseg.errors import InputError, StorageError
 from napari_semiseg.session import Round, Session, SliceState
 from napari_semiseg.session.control_file import ControlFile
 from napari_semiseg.session.export import accept_prediction, export_masks, export_model, mask_of
 from napari_semiseg.session.predictions import StoringWriter
-from napari_semiseg.session.run import train_round
+from napari_semiseg.session.run import run_round, train_round
 from napari_semiseg.session.supervisor import Supervisor
 
 
@@ -229,6 +230,38 @@ def test_an_interrupted_round_goes_on_exactly(session):
             seen.append(event.losses)
     rest = [e.losses for e in running.run_round(session, round_) if isinstance(e, events.StepDone)]
     assert seen + rest == whole
+
+
+def interrupted(session):
+    """A round that ended after its first step."""
+    round_, control = session.new_round(plan(steps=3)), LocalControl()
+    for event in run_round(session, round_, control=control):
+        if isinstance(event, events.StepDone):
+            control.stop()
+    return round_
+
+
+def test_a_round_that_goes_on_keeps_its_classes(session):
+    round_ = interrupted(session)
+    assert session.add_class("vessel").id == 1  # before the class 2 in the order of ids
+    session.annotation(only(session)).said[1, :4, :4] = 1
+    session.annotation(only(session)).flush()
+    told = list(run_round(session, round_))
+    assert told[-1].reason == "budget"
+    assert any(isinstance(event, events.Notice) and "'vessel'" in event.text for event in told)
+    assert round_.prediction(only(session)).class_ids == Model.load(round_.path).class_ids == (0, 2)
+    assert set(np.unique(round_.prediction(only(session)).labels[:])) <= {0, 2}
+
+
+def test_a_round_does_not_go_on_when_a_class_of_it_was_removed(session):
+    round_ = interrupted(session)
+    before = (round_.path / "model.safetensors").read_bytes()
+    session.add_class("vessel")
+    session.remove_class(2, erase=True)
+    told = list(run_round(session, round_))
+    assert isinstance(told[-1], events.Failed)
+    assert "'cavity', which was removed since; train a new round" in told[-1].error
+    assert (round_.path / "model.safetensors").read_bytes() == before
 
 
 def test_a_watcher_survives_half_a_line(session):

@@ -171,8 +171,9 @@ class Model:
     def adopt(self, other: Model) -> str | None:
         """Take over another model's weights, class by class (methods.md 12-H).
 
-        Tensors of equal shape are copied; where the first dimension counts classes, rows are copied by class id and
-        the rows of new classes keep their fresh values. At least a part of one network has to fit.
+        Tensors of equal shape are copied; where the first dimension counts classes (and is not by chance as long), rows
+        are copied by class id and the rows of new classes keep their fresh values. At least a part of one network has
+        to fit.
 
         Returns
         -------
@@ -189,13 +190,14 @@ class Model:
         mine, theirs = self.networks.state_dict(), other.networks.state_dict()
         rows = [(new, other.class_ids.index(i)) for new, i in enumerate(self.class_ids) if i in other.class_ids]
         same_classes = self.class_ids == other.class_ids
+        counting = frozenset[str]() if same_classes else self._counting_classes()
         copies: dict[str, list[tuple[Tensor, Tensor]]] = {}
         for name, tensor in mine.items():
             source = theirs.get(name)
             if source is None or source.dim() != tensor.dim():
                 continue
             per_class = (
-                tensor.dim() > 0
+                name in counting
                 and (len(tensor), len(source)) == (self.setup.classes, other.setup.classes)
                 and tensor.shape[1:] == source.shape[1:]
             )
@@ -210,6 +212,19 @@ class Model:
                 tensor.copy_(source)
         self.method.after_warm_start(self.networks)
         return None
+
+    def _counting_classes(self) -> frozenset[str]:
+        """Return the names of the tensors whose first dimension grows with the number of classes."""
+        with torch.random.fork_rng(devices=[]):
+            more = self.method.networks(
+                setup_of(self.method, self.setup.classes + 1, self.grid, small=self.setup.small)
+            )
+        grown = more.state_dict()
+        return frozenset(
+            name
+            for name, tensor in self.networks.state_dict().items()
+            if name in grown and tensor.dim() > 0 and len(grown[name]) != len(tensor)
+        )
 
     def _fills(self, network: str, copies: Mapping[str, object]) -> bool:
         """Return whether the tensors that fit are more of a network than a chance match of small layers."""

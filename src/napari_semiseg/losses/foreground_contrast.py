@@ -97,6 +97,7 @@ def info_nce(z: Tensor, others: Sequence[Tensor], *, temperature: float = 0.1) -
 def kinds_contrast(
     kinds: Sequence[Tensor],
     *,
+    binary: bool,
     loss: str = "fba",
     alpha: float = _ALPHA,
     temperature: float = 0.1,
@@ -107,8 +108,10 @@ def kinds_contrast(
     Parameters
     ----------
     kinds : sequence of Tensor, shape (n, D)
-        Two for foreground and background: L_pos^f + L_pos^b + L_neg. More for classes: the sum of all L_pos(c) and of
-        L_neg(c, c') of all pairs, divided by C(C−1).
+        Those that occur.
+    binary : bool
+        They are foreground and background: L_pos^f + L_pos^b + L_neg. Else they are classes, also where only two occur:
+        the sum of all L_pos(c) and of L_neg(c, c') of all pairs, divided by C(C−1).
     loss : str
         ``"fba"`` or ``"info_nce"``.
     alpha, temperature, released
@@ -122,7 +125,7 @@ def kinds_contrast(
         each = [info_nce(kind, rest, temperature=temperature) for kind, rest in zip(kinds, others, strict=True)]
         return torch.stack(each).mean()
     positive = torch.stack([positive_loss(kind, alpha=alpha, released=released) for kind in kinds]).sum()
-    if count == 2:
+    if binary:
         return positive + negative_loss(kinds[0], kinds[1], alpha=alpha, released=released)
     negative = [negative_loss(z, other, alpha=alpha, released=released) for z, other in permutations(kinds, 2)]
     return (positive + torch.stack(negative).sum()) / (count * (count - 1))

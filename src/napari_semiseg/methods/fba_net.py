@@ -120,6 +120,7 @@ class ForegroundContrast(MutualConsistency):
                 terms = [
                     kinds_contrast(
                         module(decoder.logits.float()),
+                        binary=decoder.logits.shape[1] == 2,
                         loss=self.contrast_loss,
                         alpha=self.alpha,
                         temperature=self.temperature,

@@ -24,6 +24,7 @@ from napari_semiseg.data.sampling import Batch
 from napari_semiseg.data.volumes import UNSAID, TrainingVolume
 from napari_semiseg.data.working import WorkingVolume
 from napari_semiseg.losses.supervised import cross_entropy, dice_loss
+from napari_semiseg.methods import terms
 from napari_semiseg.methods.base import Method, Rate
 from napari_semiseg.methods.contrast import channels_of
 from napari_semiseg.methods.preparation import Preparation, Progress, Registrations, Targets
@@ -138,7 +139,8 @@ class Registered(Method):
         networks : ModuleDict
         outputs : mapping of str to NetworkOutput
         guides : mapping of str to Tensor, shape (B, C, H, W)
-            Logits, without gradient, from which anchors and labels of each network's features come.
+            Logits from which anchors and labels of each network's features come, without gradient and among what the
+            annotator did not rule out.
         batch : Batch
         progress : float
             t/T.
@@ -149,7 +151,8 @@ class Registered(Method):
             parts = [registration_supervision(output.logits, batch) for output in outputs.values()]
             losses["registered labels"] = weight * torch.stack(parts).sum()
         if self.registered_contrast > 0:
-            losses["registered contrast"] = self.registered_contrast * networks[_PART](outputs, guides, batch)
+            ruled = {name: terms.possible(logits, batch) for name, logits in guides.items()}
+            losses["registered contrast"] = self.registered_contrast * networks[_PART](outputs, ruled, batch)
         return losses
 
     def after_warm_start(self, networks: nn.ModuleDict) -> None:
@@ -206,6 +209,8 @@ class Registered(Method):
 def registration_supervision(logits: Tensor, batch: Batch) -> Tensor:
     """L_rs = CE(p, r) + Dice(p, r) where nothing is labelled and something was carried over (T-eq 6.7).
 
+    Where not every class was looked for, what was carried over counts only if the annotator did not rule it out.
+
     Parameters
     ----------
     logits : Tensor, shape (B, C, H, W)
@@ -217,7 +222,7 @@ def registration_supervision(logits: Tensor, batch: Batch) -> Tensor:
     Tensor
         Scalar, 0 and attached to the graph where nothing was carried over.
     """
-    label = torch.where(batch.unsaid, batch.extras["registered"], UNSAID)
+    label = terms.permitted(torch.where(batch.unsaid, batch.extras["registered"], UNSAID), batch)
     trusted = batch.extras["trust"]
     # Both losses are means over what is trusted; their weight is how far it is, or distant slices would teach as much.
     mean_trust = ((label != UNSAID) * trusted).sum() / (label != UNSAID).sum().clamp(min=1)

@@ -28,6 +28,7 @@ class Supervised(Method):
             "augmentation": "turns",
             "labelled_batch": 24,
             "crop": 256,
+            "dice_all_classes": True,
         },
         "product": {"labelled_batch": 8},
         "product-small": {"labelled_batch": 4, "crop": 160, "longest_side": 224},
@@ -41,13 +42,18 @@ class Supervised(Method):
         "(slow without a GPU)",
     )
 
+    dice_all_classes: bool = Field(
+        False, description="Dice is the mean over all classes, as printed, and not over those that the batch shows"
+    )
+
     def networks(self, setup: Setup) -> nn.ModuleDict:
         """Build the network."""
         return nn.ModuleDict({"unet": nets.build(self.network, setup.channels, setup.classes)})
 
     def losses(self, networks: nn.ModuleDict, batch: Batch, progress: float) -> dict[str, Tensor]:
         """Return the supervised loss."""
-        return {"supervised": terms.supervised(networks["unet"](batch.image).logits, batch)}
+        logits = networks["unet"](batch.image).logits
+        return {"supervised": terms.supervised(logits, batch, all_classes=self.dice_all_classes)}
 
     def predictors(self, networks: nn.ModuleDict, image: Tensor) -> list[Tensor]:
         """Return the network's logits."""

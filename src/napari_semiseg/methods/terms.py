@@ -16,7 +16,7 @@ from napari_semiseg.losses.supervised import cross_entropy, dice_loss
 _IMPOSSIBLE = -1e4  # and not −∞, of which an entropy is not a number
 
 
-def supervised(logits: Tensor, batch: Batch) -> Tensor:
+def supervised(logits: Tensor, batch: Batch, *, all_classes: bool = False) -> Tensor:
     """½(CE + Dice) over what is labelled (methods.md 1.3); scribbled planes count in the cross entropy only.
 
     Where not every class was looked for, label 0 leaves open which of the others it is (`Batch.merged`).
@@ -27,11 +27,13 @@ def supervised(logits: Tensor, batch: Batch) -> Tensor:
     ----------
     logits : Tensor, shape (B, C, H, W) or (B, C, D, H, W)
     batch : Batch
+    all_classes : bool
+        See `dice_loss`.
     """
     ce = cross_entropy(logits, batch.coarse, batch.weights, merged=batch.merged)
     if not bool(_dense(batch).any()):
         return 0.5 * ce
-    return 0.5 * (ce + _dice(logits, batch))
+    return 0.5 * (ce + _dice(logits, batch, all_classes=all_classes))
 
 
 def supervised_dice(logits: Tensor, batch: Batch) -> Tensor:
@@ -47,8 +49,9 @@ def supervised_dice(logits: Tensor, batch: Batch) -> Tensor:
     return _dice(logits, batch)
 
 
-def _dice(logits: Tensor, batch: Batch) -> Tensor:
-    return dice_loss(logits, batch.coarse, batch.weights * _dense(batch), merged=batch.merged)
+def _dice(logits: Tensor, batch: Batch, *, all_classes: bool = False) -> Tensor:
+    weights = batch.weights * _dense(batch)
+    return dice_loss(logits, batch.coarse, weights, all_classes=all_classes, merged=batch.merged)
 
 
 def _dense(batch: Batch) -> Tensor:
@@ -72,6 +75,23 @@ def possible(logits: Tensor, batch: Batch) -> Tensor:
     merged = functional.pad(batch.merged, (0, logits.shape[1] - batch.merged.shape[1]), value=False)
     merged = merged.view(*merged.shape, *[1] * (logits.dim() - 2))
     return logits.masked_fill(batch.either[:, None] & ~merged, _IMPOSSIBLE)
+
+
+def permitted(label: Tensor, batch: Batch) -> Tensor:
+    """Return labels that come from elsewhere, 255 where the annotator ruled them out.
+
+    Parameters
+    ----------
+    label : Tensor of int64, shape (B, H, W) or (B, D, H, W)
+        Class indices, 255 nothing.
+    batch : Batch
+        See `possible`.
+    """
+    if batch.either is None or batch.merged is None:
+        return label
+    classes = batch.merged.shape[1]
+    merged = batch.merged.gather(1, label.clamp(max=classes - 1).flatten(1)).view_as(label) & (label < classes)
+    return torch.where(batch.either & ~merged, UNSAID, label)
 
 
 def pseudo_label(logits: Tensor, batch: Batch) -> Tensor:

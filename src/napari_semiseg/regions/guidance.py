@@ -47,18 +47,22 @@ def make_guide(
     if len(annotated) < 2 or not bool((said & (labels > 0)).any()):
         return None
     unit = to_unit_range(image)
-    ends = _ends(labels, annotated) if closed else (None, None)
-    labels = _closed(labels, ends)
+    ends = _ends(labels) if closed else (None, None)
     probabilities = torch.zeros((classes, *labels.shape), dtype=torch.uint8)
     probabilities[0] = 255
-    for place, found in walked_slabs(unit, labels, classes):
+    for place, found in walked_slabs(unit, _closed(labels, ends), classes):
         probabilities[(slice(None), *place)] = _bytes(found)
     shown = probabilities.clone()
+    # Where the walk from the others does not come to, an annotated plane shows background and never itself.
+    shown[:, annotated] = 0
+    shown[0, annotated] = 255
     folds = min(_FOLDS, len(annotated))
     for fold in range(folds):
         left_out = annotated[fold::folds]
         rest = labels.clone()
         rest[left_out] = UNSAID
+        # Without an outermost plane structures end at the next one.
+        rest = _closed(rest, _ends(rest)) if closed else rest
         for (planes, rows, columns), found in walked_slabs(unit, rest, classes, planes=left_out.tolist()):
             inside = left_out[(left_out >= planes.start) & (left_out < planes.stop)]
             shown[:, inside, rows, columns] = _bytes(found[:, inside - planes.start])
@@ -71,8 +75,9 @@ def make_guide(
     )
 
 
-def _ends(labels: Tensor, annotated: Tensor) -> tuple[int | None, int | None]:
+def _ends(labels: Tensor) -> tuple[int | None, int | None]:
     """Return the outermost annotated planes, each None unless it is completely annotated."""
+    annotated = torch.nonzero((labels != UNSAID).flatten(1).any(dim=1))[:, 0]
     complete = (labels[annotated] != UNSAID).flatten(1).all(dim=1)
     return (
         int(annotated[0]) if bool(complete[0]) else None,

@@ -122,10 +122,14 @@ class _Job:
         self.pairs: list[Pair] = []
 
     def between_volumes(self) -> Generator[float, None, BetweenVolumes]:
-        return between_volumes(
+        images = []
+        for source in self.sources:
+            yield 0.0
+            images.append(volume_image(source, self.options.spacing))
+        found = yield from between_volumes(
             self.registrar,
             [volume.id for volume in self.volumes],
-            [volume_image(source, self.options.spacing) for source in self.sources],
+            images,
             [v for v, part in enumerate(self.said) if bool((part > 0).any())],
             [v for v, part in enumerate(self.said) if bool((part < COMPLETE_SHARE).any())],
             best=self.options.best,
@@ -133,6 +137,7 @@ class _Job:
             candidates=self.options.candidates,
             nearest=self.options.nearest,
         )
+        return found
 
     def between_slices(self, v: int) -> Generator[float, None, BetweenSlices]:
         source = self.sources[v]

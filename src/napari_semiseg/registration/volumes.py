@@ -61,17 +61,21 @@ def between_volumes(
     Yields
     ------
     float
-        Part done.
+        Part done; 0 while it is found out which volumes look alike.
 
     Raises
     ------
     Stopped
     """
-    sources = {j: [q for q in labelled if q != j] for j in wanting}
-    sources = {j: _most_alike(images, j, others, candidates) if best else others[:1] for j, others in sources.items()}
+    sources: dict[int, list[int]] = {}
+    for j in wanting:
+        others = [q for q in labelled if q != j]
+        sources[j] = (yield from _most_alike(images, j, others, candidates)) if best else others[:1]
     ordered = [pair for j, chosen in sources.items() for q in chosen for pair in ((j, q), (q, j))]
     everyone = range(len(images))
-    ordered += [(a, b) for a in everyone for b in _most_alike(images, a, [b for b in everyone if b != a], nearest)]
+    for a in everyone:
+        alike = yield from _most_alike(images, a, [b for b in everyone if b != a], nearest)
+        ordered += [(a, b) for b in alike]
     wanted = list(dict.fromkeys(ordered))
     maps: dict[tuple[int, int], PointMap] = {}
     for done, (a, b) in enumerate(wanted):
@@ -86,6 +90,7 @@ def between_volumes(
     chosen: dict[int, int] = {}
     pairs: list[Pair] = []
     for j, tried in sources.items():
+        yield 1.0
         qualities = {q: judged(images[j], images[q], maps.get((j, q)), maps.get((q, j))) for q in tried}
         scores = {q: found.score(direct_weight) for q, found in qualities.items() if found is not None}
         if scores:
@@ -97,8 +102,14 @@ def between_volumes(
     return BetweenVolumes(maps, chosen, pairs)
 
 
-def _most_alike(images: Sequence[Image], index: int, others: Sequence[int], count: int) -> list[int]:
+def _most_alike(
+    images: Sequence[Image], index: int, others: Sequence[int], count: int
+) -> Generator[float, None, list[int]]:
     """Return the ``count`` volumes that look most like one, in the order of the session where all are taken."""
-    if len(others) <= count:
-        return list(others)
-    return sorted(others, key=lambda other: -likeness(images[index], images[other]))[:count]
+    if len(others) <= count or count == 0:
+        return list(others)[:count]
+    alike: dict[int, float] = {}
+    for other in others:
+        yield 0.0  # there is a turn for whoever wants to stop after every look
+        alike[other] = likeness(images[index], images[other])
+    return sorted(others, key=lambda other: -alike[other])[:count]

@@ -152,20 +152,28 @@ def _train(session: Session, round_: Round, control: Control, threads: int) -> I
     plan = Plan.model_validate(config["plan"])
     plan = plan.model_copy(update={"threads": plan.threads or threads})
     earlier = _earlier(session, config.get("continues"))
-    class_ids = session.class_ids
+    class_ids, names = _classes(session, round_)
     resume = round_.state_files() if round_.has_model else None
     volumes: list[TrainingVolume] = []
     yield from _readable(
-        session, plan.volumes, lambda volume: volumes.append(session.training_volume(volume, earlier, round_=round_))
+        session,
+        plan.volumes,
+        lambda volume: volumes.append(session.training_volume(volume, earlier, class_ids, round_=round_)),
     )
     learned = {volume.id: session.annotation(volume.id).digests() for volume in volumes}
     round_.read_labels(learned, further=resume is not None)
     yield from _warnings(session, [volume.id for volume in volumes])
     yield from _flattered(volumes)
+    added = [c.name for c in session.classes if c.id not in class_ids]
+    if added:
+        yield events.Notice(
+            text=f"The class {', '.join(map(repr, added))} was added after this round began, which goes on without; "
+            "train a new round to learn it.",
+            level="warning",
+        )
     start = Model.load(round_.path) if resume else Model.load(earlier.path) if earlier is not None else None
     pretrained = None if resume else _pretrained(session, plan, config.get("pretrained"))
     keeper = SessionKeeper(round_, class_ids)
-    names = {c.id: c.name for c in session.classes}
     for event in train(
         volumes,
         class_ids,
@@ -191,6 +199,24 @@ def _train(session: Session, round_: Round, control: Control, threads: int) -> I
             case events.VolumeFailed():
                 event = replace(event, name=session.volumes[event.volume].name)
         yield event
+
+
+def _classes(session: Session, round_: Round) -> tuple[tuple[int, ...], dict[int, str]]:
+    """Return ids and names of the classes that a round learns: those that the session had when it began.
+
+    Raises
+    ------
+    InputError
+        If one of them was removed since.
+    """
+    names = {int(c["id"]): str(c["name"]) for c in round_.config["classes"]}
+    gone = [name for class_id, name in names.items() if class_id not in session.class_ids]
+    if gone:
+        raise InputError(
+            f"Round {round_.number} learns the class {', '.join(map(repr, gone))}, which was removed since; "
+            "train a new round."
+        )
+    return round_.class_ids, names
 
 
 def _readable(session: Session, wanted: Sequence[str], read: Callable[[str], object]) -> Iterator[Event]:
