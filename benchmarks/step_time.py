@@ -31,8 +31,8 @@ from napari_semiseg.engine.device import choose_device, choose_precision, is_sma
 from napari_semiseg.engine.model import setup_of
 from napari_semiseg.engine.optimisation import Optimisation
 from napari_semiseg.engine.streams import sampler_of
-from napari_semiseg.methods.preparation import completed
 from napari_semiseg.networks import Network
+from napari_semiseg.steps import completed
 
 
 def measure(name: str, steps: int, device: torch.device, precision: str) -> dict[str, float | str]:

@@ -14,12 +14,13 @@ from napari_semiseg.data.volumes import UNSAID, TrainingVolume
 from napari_semiseg.data.working import WorkingVolume
 from napari_semiseg.engine.auto import choose_method
 from napari_semiseg.engine.control import LocalControl
-from napari_semiseg.engine.events import Finished, Notice, StepDone
+from napari_semiseg.engine.events import Finished, Notice, Preparing, StepDone
+from napari_semiseg.engine.guides import guide_of
 from napari_semiseg.engine.keeper import MemoryKeeper
 from napari_semiseg.engine.maps import join
 from napari_semiseg.engine.model import Model
 from napari_semiseg.engine.plan import Plan
-from napari_semiseg.engine.predict import guide_of, predict_volume, working_image
+from napari_semiseg.engine.predict import predict_volume, working_image
 from napari_semiseg.engine.train import train
 from napari_semiseg.regions.guidance import make_guide
 
@@ -52,6 +53,31 @@ def learn(volume: TrainingVolume, steps: int, keeper: MemoryKeeper, beyond: str 
     settings = {**SETTINGS, "beyond": beyond}
     plan = Plan(method="supervised", steps=steps, settings=settings, precision="float32", device="cpu")
     return list(train([volume], (0, 1), plan, keeper=keeper, **kwargs))
+
+
+def test_the_walk_tells_how_far_it_is_before_the_first_step(tube):
+    volume, _ = tube
+    events = learn(volume, 1, MemoryKeeper())
+    parts = [event.progress for event in events if isinstance(event, Preparing)]
+    assert parts[0] == 0
+    assert parts == sorted(parts)
+    assert parts[-1] == pytest.approx(1)
+    first = next(i for i, event in enumerate(events) if isinstance(event, StepDone))
+    assert not any(isinstance(event, Preparing) for event in events[first:])
+
+
+def test_a_stop_during_the_walk_learns_nothing(tube):
+    volume, _ = tube
+    control, keeper, seen = LocalControl(), MemoryKeeper(), []
+    plan = Plan(method="supervised", steps=5, settings=SETTINGS, precision="float32", device="cpu")
+    for event in train([volume], (0, 1), plan, keeper=keeper, control=control):
+        seen.append(event)
+        if isinstance(event, Preparing):
+            control.stop()
+    assert sum(isinstance(event, Preparing) for event in seen) == 1
+    assert not losses(seen)
+    assert seen[-1].reason == "stopped"
+    assert "model.safetensors" not in keeper.files
 
 
 def test_the_prediction_follows_the_annotated_structure_from_the_first_steps(tube):

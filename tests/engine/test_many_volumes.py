@@ -9,11 +9,12 @@ import torch
 
 from napari_semiseg.data.volumes import UNSAID, TrainingVolume
 from napari_semiseg.engine.events import Finished
+from napari_semiseg.engine.guides import guide_of
 from napari_semiseg.engine.keeper import MemoryKeeper
 from napari_semiseg.engine.maps import join
 from napari_semiseg.engine.model import Model
 from napari_semiseg.engine.plan import Plan
-from napari_semiseg.engine.predict import guide_of, predict_volume, working_image
+from napari_semiseg.engine.predict import predict_volume, working_image
 from napari_semiseg.engine.train import train
 
 CALM = {"augmentation": "turns", "crop": 64, "labelled_batch": 4, "longest_side": 64, "learning_rate": 3e-3}

@@ -15,8 +15,8 @@ from napari_semiseg.data.working import WorkingGrid, to_working
 from napari_semiseg.engine.model import setup_of
 from napari_semiseg.engine.streams import sampler_of
 from napari_semiseg.methods import Setup
-from napari_semiseg.methods.preparation import completed
 from napari_semiseg.networks import NetworkOutput
+from napari_semiseg.steps import completed
 
 PAIRS = {"crop": 64, "labelled_batch": 2, "unlabelled_batch": 2}
 REGISTERED = {

@@ -11,7 +11,7 @@ from napari_semiseg.data.intensity import IntensityRule
 from napari_semiseg.data.volumes import TrainingVolume
 from napari_semiseg.data.working import WorkingGrid, to_working
 from napari_semiseg.errors import InputError
-from napari_semiseg.methods.preparation import completed
+from napari_semiseg.steps import completed
 
 
 def superpixels(method, volume):

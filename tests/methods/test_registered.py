@@ -24,10 +24,11 @@ from napari_semiseg.engine.train import train
 from napari_semiseg.losses.in_batch_contrast import in_batch_contrast
 from napari_semiseg.losses.map_bank import MapBank
 from napari_semiseg.losses.supervised import cross_entropy, dice_loss
-from napari_semiseg.methods.preparation import Registrations, completed
+from napari_semiseg.methods.preparation import Registrations
 from napari_semiseg.methods.registered import registration_supervision
 from napari_semiseg.methods.registered_contrast import RegisteredContrast
 from napari_semiseg.registration.carry import merged
+from napari_semiseg.steps import completed
 
 
 def other(volume, name, **changes):

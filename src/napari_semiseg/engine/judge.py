@@ -14,9 +14,10 @@ from napari_semiseg.data.volumes import UNSAID, TrainingVolume
 from napari_semiseg.data.working import WorkingVolume, to_working
 from napari_semiseg.engine import calibration
 from napari_semiseg.engine.events import Judged
+from napari_semiseg.engine.guides import guide_of
 from napari_semiseg.engine.interval import dice_interval
 from napari_semiseg.engine.model import Model
-from napari_semiseg.engine.predict import guide_of, predict_probabilities
+from napari_semiseg.engine.predict import predict_probabilities
 
 _VOXELS = 20_000  # looked at per slice for the calibration: millions more would say the same
 LEVEL = 0.3  # the entropy whose meaning the panel tells

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -16,11 +16,11 @@ from napari_semiseg.data.guide import Guide, with_guide
 from napari_semiseg.data.sampling import neighbours
 from napari_semiseg.data.working import resample_image, resample_labels
 from napari_semiseg.engine.blending import Blend, average, blended
+from napari_semiseg.engine.guides import guide_of
 from napari_semiseg.engine.maps import Maps, finished
 from napari_semiseg.engine.model import Model
 from napari_semiseg.engine.windows import Slab, count_windows, slide
 from napari_semiseg.methods.volume import VolumeMethod
-from napari_semiseg.regions.guidance import make_guide
 
 _BLOCK_PIXELS = 4_000_000  # output pixels × classes computed at once: bounds the memory, feeds the progress bar
 
@@ -56,29 +56,6 @@ def working_image(model: Model, image: np.ndarray, spacing: Sequence[float]) -> 
     """
     shape = model.grid.shape((image.shape[1], image.shape[2]), (spacing[1], spacing[2]))
     return resample_image(torch.from_numpy(model.rule.apply(image)), shape)
-
-
-def guide_of(
-    model: Model, working: Tensor, labels: Tensor, plane_spacing: float, unsought: frozenset[int] = frozenset()
-) -> Guide | None:
-    """Return the guide of a volume on the working grid, None where the model does without.
-
-    Parameters
-    ----------
-    model : Model
-    working : Tensor of float32, shape (planes, rows, columns)
-    labels : Tensor of uint8, same shape
-        Class indices, 255 not said.
-    plane_spacing : float
-        mm.
-    unsought : frozenset of int
-        Class indices for which a label of 0 may stand besides background.
-    """
-    if not model.method.guidance:
-        return None
-    closed = model.method.beyond == "background"
-    guide = make_guide(working, labels, plane_spacing, model.setup.classes, closed=closed)
-    return None if guide is None else replace(guide, unsought=unsought)
 
 
 def predict_planes(

@@ -27,8 +27,8 @@ from napari_semiseg.engine.keeper import Keeper, MemoryKeeper
 from napari_semiseg.engine.model import Model
 from napari_semiseg.engine.optimisation import Optimisation
 from napari_semiseg.engine.plan import Plan
-from napari_semiseg.engine.predict import guide_of, plane_steps
-from napari_semiseg.engine.preparing import preparing
+from napari_semiseg.engine.predict import plane_steps
+from napari_semiseg.engine.preparing import carrying, preparing
 from napari_semiseg.engine.pretraining import Pretrained
 from napari_semiseg.engine.streams import sampler_of
 from napari_semiseg.errors import InputError
@@ -184,15 +184,12 @@ class _Run:
     def _complete(self) -> Iterator[Event]:
         """Add to the volumes what the method prepares and what guides; a stop is answered meanwhile."""
         targets = yield from preparing(self.method, self.working, self.volumes, self.control)
-        if targets is None:
+        guides = None if targets is None else (yield from carrying(self.model, self.working, self.control))
+        if targets is None or guides is None:
             self.stopped = True
             return
         self.working = [
-            dataclasses.replace(
-                volume,
-                extras={name: maps[i] for name, maps in targets.maps.items()},
-                guide=guide_of(self.model, volume.image, volume.labels, volume.plane_spacing, volume.unsought),
-            )
+            dataclasses.replace(volume, extras={name: maps[i] for name, maps in targets.maps.items()}, guide=guides[i])
             for i, volume in enumerate(self.working)
         ]
         self.by_id = {volume.id: (volume, source) for volume, source in zip(self.working, self.volumes, strict=True)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -53,12 +53,3 @@ class Targets:
 
     maps: Mapping[str, list[Tensor]] = field(default_factory=dict)
     correspondences: Correspondences | None = None
-
-
-def completed(preparation: Generator[Preparation, None, Targets]) -> Targets:
-    """Run a preparation to its end, for whoever has nobody to tell of its progress."""
-    while True:
-        try:
-            next(preparation)
-        except StopIteration as end:
-            return end.value

@@ -8,12 +8,15 @@ network's own errors.
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 import torch
 from torch import Tensor
 
 from napari_semiseg.data.guide import Guide
 from napari_semiseg.data.volumes import UNSAID
 from napari_semiseg.regions.walker import to_unit_range, walked_slabs
+from napari_semiseg.steps import completed
 
 _FOLDS = 8  # with more annotated planes several, far from each other, are left out at a time
 _FAR_MM = 40.0
@@ -22,6 +25,13 @@ _FAR_MM = 40.0
 def make_guide(
     image: Tensor, labels: Tensor, plane_spacing: float, classes: int, *, closed: bool = True
 ) -> Guide | None:
+    """Carry the annotated planes of a volume to the others: `guiding`, to its end."""
+    return completed(guiding(image, labels, plane_spacing, classes, closed=closed))
+
+
+def guiding(
+    image: Tensor, labels: Tensor, plane_spacing: float, classes: int, *, closed: bool = True
+) -> Generator[float, None, Guide | None]:
     """Carry the annotated planes of a volume to the others.
 
     Parameters
@@ -36,6 +46,11 @@ def make_guide(
         C, background included.
     closed : bool
         Whether structures end at the outermost annotated planes, if these are completely annotated.
+
+    Yields
+    ------
+    float
+        Which part of the work is done, 0…1, after every piece of a walk.
 
     Returns
     -------
@@ -52,6 +67,7 @@ def make_guide(
     probabilities[0] = 255
     for place, found in walked_slabs(unit, _closed(labels, ends), classes):
         probabilities[(slice(None), *place)] = _bytes(found)
+        yield 0.0
     shown = probabilities.clone()
     # Where the walk from the others does not come to, an annotated plane shows background and never itself.
     shown[:, annotated] = 0
@@ -66,6 +82,7 @@ def make_guide(
         for (planes, rows, columns), found in walked_slabs(unit, rest, classes, planes=left_out.tolist()):
             inside = left_out[(left_out >= planes.start) & (left_out < planes.stop)]
             shown[:, inside, rows, columns] = _bytes(found[:, inside - planes.start])
+            yield (2 + fold) / (1 + folds)
     far = _bytes((_distance(annotated, len(labels)) * plane_spacing / _FAR_MM).clamp(max=1))
     return Guide(
         channels=torch.cat([shown[1:], far[None, :, None, None].expand(1, *labels.shape)]).transpose(0, 1).contiguous(),
