@@ -181,7 +181,7 @@ def _spread(runs: list[dict[str, Any]], key: str, factor: float = 1) -> str:
 TABLES: dict[str, Callable[[Any], str]] = {
     make.__name__: make
     for make in (imports, responsiveness, prediction, large_volume, switching, step_time, few_slices, methods)
-}
+} | {"three_slices": few_slices}
 
 
 def filled(page: str) -> str:
