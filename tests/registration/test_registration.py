@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -9,9 +10,12 @@ import pytest
 import torch
 
 from napari_semiseg.data.correspondences import Correspondences
+from napari_semiseg.data.intensity import IntensityRule
 from napari_semiseg.data.point_map import PointMap, centres, warp_image, warp_labels
 from napari_semiseg.data.volumes import UNSAID, TrainingVolume
+from napari_semiseg.data.working import WorkingGrid, to_working
 from napari_semiseg.registration.cache import Cache
+from napari_semiseg.registration.carry import Options, carry
 from napari_semiseg.registration.estimate import Stopped, estimate
 from napari_semiseg.registration.images import Image, slice_images, volume_image
 from napari_semiseg.registration.pairs import Registrar
@@ -101,6 +105,38 @@ def test_a_displacement_adds_to_the_affine_map():
     phi = PointMap(2 * torch.eye(2), torch.tensor([1.0, 0.0]), displacement, (10.0, 10.0))
     mapped = phi(torch.tensor([[15.0, 20.0], [20.0, 0.0], [500.0, 3.0]]))
     assert torch.allclose(mapped, torch.tensor([[32.0, 40.0], [42.5, 0.0], [1004.0, 6.0]]))
+
+
+def test_a_map_of_images_that_are_counted_from_the_other_end():
+    """a is 10 mm deep, b 20 mm: x₀ becomes 10 − x₀ before the map, y₀ becomes 20 − y₀ after it."""
+    matrix = torch.tensor([[1.0, 0.2, 0.0], [0.1, 0.9, 0.0], [0.3, 0.0, 1.1]])
+    bent = torch.randn(3, 5, 2, 2, generator=torch.Generator().manual_seed(0))
+    phi = PointMap(matrix, torch.tensor([1.0, -2.0, 3.0]), bent, (2.0, 4.0, 4.0))
+    points = torch.tensor([[1.0, 3.0, 5.0], [7.5, 2.0, 6.0]])
+    over = torch.tensor([-1.0, 1.0, 1.0])
+    there = phi(points * over + torch.tensor([10.0, 0, 0]))
+    assert torch.allclose(phi.turned(10.0, None)(points), there, atol=1e-5)
+    assert torch.allclose(phi.turned(10.0, 20.0)(points), there * over + torch.tensor([20.0, 0, 0]), atol=1e-5)
+    assert torch.equal(phi.turned(None, None)(points), phi(points))
+
+
+def test_volumes_whose_planes_run_the_other_way_are_registered_by_how_the_patient_lies(tmp_path):
+    one = seen(PointMap.translation([4.0, -3.0, 2.0]), *GRID, "one")
+    one.labels[:] = one.image > np.median(one.image)
+    other = seen(PointMap.translation([0.0, 0, 0]), (14, 60, 72), (4.5, 1.1, 0.9), "other")
+    over = dataclasses.replace(other, image=other.image[::-1].copy(), descending=True)
+    carried, linked = [], []
+    for second in (other, over):
+        volumes = [one, second]
+        working = to_working(volumes, WorkingGrid.of(volumes, 512), IntensityRule.of(volumes))
+        found = run(carry(working, volumes, Options(source="volumes", nearest=1), never, Cache(tmp_path)))
+        carried.append(found.labels[1])
+        ((_, planes, _),) = found.correspondences.reach(0, 3, torch.tensor([[30.0, 30.0]]))
+        linked.append(int(planes[0]))
+    assert (carried[0] != UNSAID).float().mean() > 0.7
+    assert (carried[0] == carried[1].flip(0)).float().mean() > 0.999
+    assert linked[0] == 13 - linked[1]
+    assert 0 <= linked[0] < 13
 
 
 def corners():

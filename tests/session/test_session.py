@@ -382,3 +382,14 @@ def test_real_volumes_and_their_masks_go_through_a_session_unchanged(tmp_path, s
         (mask,) = export_masks(again, tmp_path / "masks", source="annotation", volumes=[record.id])
         assert np.array_equal(io.read_mask(mask, record.geometry), given)
     assert len(session.volumes) == len(pairs) > 10
+
+
+@pytest.mark.parametrize("up", [True, False])
+def test_what_is_learned_from_knows_in_which_direction_its_planes_are_counted(tmp_path, up):
+    affine = np.diag([-0.7, -0.7, 5 if up else -5, 1.0])
+    nib.save(
+        nib.Nifti1Image(np.arange(16 * 16 * 6, dtype=np.int16).reshape(16, 16, 6), affine), tmp_path / "heart.nii.gz"
+    )
+    session = Session.create(tmp_path / "s.semiseg")
+    record = session.add_volume(tmp_path / "heart.nii.gz")
+    assert session.training_volume(record.id).descending != up

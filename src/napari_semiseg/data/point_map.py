@@ -52,6 +52,27 @@ class PointMap:
         """Return the map that adds an offset in mm."""
         return cls(torch.eye(len(offset)), torch.tensor(offset, dtype=torch.float32))
 
+    def turned(self, a: float | None, b: float | None) -> PointMap:
+        """Return the map for images whose planes are counted from the other end.
+
+        Parameters
+        ----------
+        a, b : float or None
+            How far *a* or *b* extends along axis 0, mm; None where it stays as it is.
+        """
+        matrix, offset = self.matrix.clone(), self.offset.clone()
+        displacement = None if self.displacement is None else self.displacement.clone()
+        if a is not None:
+            offset += matrix[:, 0] * a
+            matrix[:, 0] *= -1
+            displacement = None if displacement is None else displacement.flip(1)
+        if b is not None:
+            matrix[0] *= -1
+            offset[0] = b - offset[0]
+            if displacement is not None:
+                displacement[0] *= -1
+        return dataclasses.replace(self, matrix=matrix, offset=offset, displacement=displacement)
+
     def to(self, device: torch.device) -> PointMap:
         """Return the map on another device."""
         moved = None if self.displacement is None else self.displacement.to(device)

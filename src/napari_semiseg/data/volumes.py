@@ -36,6 +36,8 @@ class TrainingVolume:
         Labels of planes that are set aside: they say nothing in ``labels``.
     judged : frozenset of int
         Those of them that no earlier round learned from: by them the model is judged.
+    descending : bool
+        Plane numbers rise towards the left, the back or the feet, and not the other way (`Geometry.descending`).
     """
 
     id: str
@@ -46,6 +48,7 @@ class TrainingVolume:
     unsought: frozenset[int] = field(default_factory=frozenset)
     held_out: Mapping[int, np.ndarray] = field(default_factory=dict)
     judged: frozenset[int] = frozenset()
+    descending: bool = False
 
     def labelled_planes(self) -> list[int]:
         """Planes on which at least one voxel is labelled."""

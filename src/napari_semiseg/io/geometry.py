@@ -174,6 +174,12 @@ class Geometry:
         return orientation.axis_letters(self.display_affine)
 
     @property
+    def descending(self) -> bool:
+        """Whether plane numbers rise against RAS+: towards the left, the back or the feet; false if not known."""
+        along = self.display_affine[:3, 0]
+        return self.oriented and bool(along[np.abs(along).argmax()] < 0)
+
+    @property
     def _flipped(self) -> tuple[int, ...]:
         return tuple(dimension for dimension, flip in enumerate(self.flips) if flip)
 

@@ -153,12 +153,17 @@ class _Job:
         )
 
     def take_volumes(self, found: BetweenVolumes) -> None:
-        self.maps.update(found.maps)
+        self.maps.update({(a, b): phi.turned(*map(self._turned, (a, b))) for (a, b), phi in found.maps.items()})
         self.pairs += found.pairs
         for j, q in found.sources.items():
             self.labels[j] = warp_labels(
-                self.given[q], self.spacings[q], found.maps[j, q], self.given[j].shape, self.spacings[j]
+                self.given[q], self.spacings[q], self.maps[j, q], self.given[j].shape, self.spacings[j]
             )
+
+    def _turned(self, v: int) -> float | None:
+        """Return how far a volume extends across its planes, mm, if it was turned over to be registered."""
+        source = self.sources[v]
+        return len(source.image) * source.spacing[0] if source.descending else None
 
     def take_slices(self, v: int, found: BetweenSlices) -> None:
         self.slices.update({(v, a, b): phi for (a, b), phi in found.maps.items()})

@@ -43,7 +43,8 @@ def volume_image(volume: TrainingVolume, spacing: float) -> Image:
     """Bring a volume to a nearly isotropic grid of at most ``spacing`` mm; labels have no say in it.
 
     Intensities are normalised as for networks, except that the window of a CT is the same whatever is annotated:
-    otherwise each annotation would change the fingerprint.
+    otherwise each annotation would change the fingerprint. Planes are in the order of the patient, not of the file: an
+    affine map that begins with the centres on each other would never turn a volume over.
     """
     values, in_plane = _in_plane(volume, spacing)
     depth = values.shape[0] * volume.spacing[0]
@@ -51,7 +52,8 @@ def volume_image(volume: TrainingVolume, spacing: float) -> Image:
     if planes != values.shape[0]:
         size = (planes, *values.shape[1:])
         values = functional.interpolate(values[None, None], size=size, mode="trilinear", align_corners=False)[0, 0]
-    return Image(values.numpy(), (depth / planes, *in_plane))
+    upright = values.flip(0) if volume.descending else values
+    return Image(upright.numpy(), (depth / planes, *in_plane))
 
 
 def slice_images(volume: TrainingVolume, spacing: float) -> list[Image]:

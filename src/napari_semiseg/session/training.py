@@ -55,4 +55,5 @@ def to_training(
         corrected - set(aside),
         held_out=aside,
         judged=frozenset(judged) & frozenset(aside),
+        descending=volume.geometry.descending,
     )
