@@ -29,13 +29,17 @@ from napari_semiseg.session.sample import spread
 SHAPE, SPACING = (300, 512, 512), (1.0, 0.8, 0.8)
 
 
-def create(path: Path) -> Session:
-    """Create a session with the enlarged phantom and five labelled slices."""
+def enlarged() -> tuple[np.ndarray, np.ndarray]:
+    """Return the enlarged phantom and its labels."""
     phantom = abdomen()
     factors = [n / m for n, m in zip(SHAPE, phantom.image.shape, strict=True)]
-    image = ndimage.zoom(phantom.image, factors, order=0)
-    labels = ndimage.zoom(phantom.labels, factors, order=0)
-    session = Session.create(path, classes=phantom.class_names)
+    return ndimage.zoom(phantom.image, factors, order=0), ndimage.zoom(phantom.labels, factors, order=0)
+
+
+def create(path: Path) -> Session:
+    """Create a session with the enlarged phantom and five labelled slices."""
+    image, labels = enlarged()
+    session = Session.create(path, classes=abdomen().class_names)
     record = session.add_array(image, Geometry.from_spacing(SHAPE, SPACING), "enlarged abdomen")
     annotation = session.annotation(record.id)
     for plane in spread(labels, 5):

@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "benchmarks.md"
 PICTURES = ROOT / "docs" / "images"
 RESULTS = ROOT / "benchmarks" / "results"
+PERCENTILES = ("p50_ms", "p99_ms", "max_ms")
 
 
 def listing(head: Sequence[str], names: dict[str, str], result: dict[str, Any]) -> str:
@@ -38,12 +39,14 @@ def imports(rows: list[dict[str, Any]]) -> str:
 
 
 def responsiveness(result: dict[str, Any]) -> str:
-    lags = {
-        "napari alone, without this plugin": "napari_alone",
+    windows = {
+        "napari alone: the volume and a labels layer": "napari_alone",
         "the same beside a process that computes on the other core": "napari_alone_beside_work",
-        "with the plugin, no training": "idle",
-        "with the plugin, training": "training",
+        "napari alone with as many layers as there are overlays": "napari_as_many_layers",
+        "with the plugin and all overlays": "idle",
+        "with the plugin and all overlays, training": "training",
     }
+    measures = {"lag of the event loop (ms)": "lag", "from the mouse to the screen (ms)": "screen"}
     seconds = {
         "panel shown after the click": "panel_shown_s",
         "first step after Train": "first_step_after_s",
@@ -52,12 +55,23 @@ def responsiveness(result: dict[str, Any]) -> str:
     return "\n\n".join(
         [
             listing(["", "seconds"], seconds, result),
-            table(
-                ["lag of the event loop (ms)", "median", "99th percentile", "largest"],
-                [[t, result[k]["p50_ms"], result[k]["p99_ms"], result[k]["max_ms"]] for t, k in lags.items()],
+            *(
+                table(
+                    [head, "median", "99th percentile", "largest"],
+                    [[title, *(result[k][measure][p] for p in PERCENTILES)] for title, k in windows.items()],
+                )
+                for head, measure in measures.items()
             ),
         ]
     )
+
+
+def annotators_hour(result: dict[str, Any]) -> str:
+    """Return what every step costs, and their sum."""
+    costs = ("clicks", "strokes", "keys", "waited_s")
+    lines = [[step["step"], *[step[cost] for cost in costs]] for step in result["steps"]]
+    sums = [round(sum(step[cost] for step in result["steps"]), 1) for cost in costs]
+    return table(["step", "clicks", "strokes", "keys", "seconds waited"], [*lines, ["**together**", *sums]])
 
 
 def prediction(rows: list[dict[str, Any]]) -> str:
@@ -180,7 +194,17 @@ def _spread(runs: list[dict[str, Any]], key: str, factor: float = 1) -> str:
 
 TABLES: dict[str, Callable[[Any], str]] = {
     make.__name__: make
-    for make in (imports, responsiveness, prediction, large_volume, switching, step_time, few_slices, methods)
+    for make in (
+        imports,
+        responsiveness,
+        annotators_hour,
+        prediction,
+        large_volume,
+        switching,
+        step_time,
+        few_slices,
+        methods,
+    )
 } | {"three_slices": few_slices}
 
 
@@ -191,8 +215,6 @@ def filled(page: str) -> str:
     ------
     KeyError
         A table that no function makes.
-    FileNotFoundError
-        A table without results.
     """
 
     def fill(found: re.Match[str]) -> str:
@@ -200,7 +222,7 @@ def filled(page: str) -> str:
         kept = RESULTS / f"{name}.json"
         if not kept.exists():
             kept = RESULTS / name / "results.json"  # of benchmarks/annotate.py, which leaves a folder
-        made = TABLES[name](json.loads(kept.read_text()))
+        made = TABLES[name](json.loads(kept.read_text())) if kept.exists() else "Not measured since it was changed."
         return f"<!-- {name} -->\n\n{made}\n\n<!-- end -->"
 
     return re.sub(r"<!-- (\w+) -->\n.*?<!-- end -->", fill, page, flags=re.DOTALL)

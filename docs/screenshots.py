@@ -1,6 +1,8 @@
 """Make the pictures of the documentation anew, from the phantoms; ``make screenshots`` runs this.
 
-One picture per stage of the job, 1280 × 800, in napari's dark and light theme, and one of every overlay alone.
+One picture per stage of the job and one of every overlay alone go into the documentation: 1280 × 800, in napari's dark
+theme. The same stages in its light theme, and both at 1920 × 1080, go elsewhere: to be looked at after every change of
+the panel for what is cut off, misaligned or hard to read.
 """
 
 from __future__ import annotations
@@ -19,20 +21,35 @@ from napari_semiseg.gui.demo import open_window, settle, wait
 from napari_semiseg.session.sample import create_sample
 
 TABS = {"label": 0, "train": 1, "review": 2, "export": 3, "volumes": 4}
+SIZES = ((1920, 1080), (1280, 800))
+THEMES = ("light", "dark")
 
 
 class Camera:
-    """Takes a picture of the window in both themes."""
+    """Takes pictures of the window.
 
-    def __init__(self, viewer: Any, folder: Path) -> None:
-        self.viewer, self.folder = viewer, folder
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    folder : Path
+        For the pictures of the documentation.
+    others : Path
+        For those to be looked at.
+    """
+
+    def __init__(self, viewer: Any, folder: Path, others: Path) -> None:
+        self.viewer, self.folder, self.others = viewer, folder, others
 
     def shoot(self, stage: str) -> None:
-        """Save ``<stage>-dark.png`` and ``<stage>-light.png``."""
-        for theme in ("light", "dark"):
-            self.viewer.theme = theme
-            settle(0.8)
-            self.viewer.screenshot(str(self.folder / f"{stage}-{theme}.png"), canvas_only=False, flash=False)
+        """Save ``<stage>-dark.png`` for the documentation, and ``<stage>-<theme>-<width>.png`` elsewhere."""
+        for size in SIZES:
+            self.viewer.window.resize(*size)
+            for theme in THEMES:
+                self.viewer.theme = theme
+                settle(0.8)
+                shown = (size, theme) == (SIZES[-1], THEMES[-1])
+                place = self.folder / f"{stage}-dark.png" if shown else self.others / f"{stage}-{theme}-{size[0]}.png"
+                self.viewer.screenshot(str(place), canvas_only=False, flash=False)
 
     def close_up(self, name: str) -> None:
         """Save ``shows-<name>.png``: the middle of the canvas, where the heart is."""
@@ -47,21 +64,25 @@ class Camera:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "images")
+    parser.add_argument("--others", type=Path, default=Path("build") / "screenshots")
     parser.add_argument("--minutes", type=float, default=1.0)
     options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
+    for folder in (options.out, options.others):
+        folder.mkdir(parents=True, exist_ok=True)
     home = Path(tempfile.mkdtemp())
     for name in ("SESSIONS", "CACHE", "SETTINGS"):
         os.environ[f"SEMISEG_{name}"] = str(home / name.lower())
     session, _ = create_sample(home / "heart.semiseg")
     viewer, panel = open_window(session)
-    camera = Camera(viewer, options.out)
+    camera = Camera(viewer, options.out, options.others)
     desk, (volume,) = panel.desk, session.volumes
     labelled = session.annotation(volume).annotated_planes()
 
     panel.tabs.setCurrentIndex(TABS["label"])
     viewer.dims.set_current_step(0, labelled[2])
     camera.shoot("label")
+    panel.label.tool_section.expand(animate=False)
+    camera.shoot("tools")
 
     panel.tabs.setCurrentIndex(TABS["train"])
     viewer.dims.set_current_step(0, labelled[2] + 1)
@@ -86,8 +107,6 @@ def main() -> None:
         desk.show_overlay(overlay)
         settle(2.0)  # superpixels and regions are computed off the UI thread
         camera.close_up(overlay)
-        if overlay != "entropy":
-            camera.shoot(f"overlay-{overlay}")
         desk.show_overlay(overlay, False)
     desk.show_overlay("labels")
     desk.brush.select(1)
@@ -98,7 +117,18 @@ def main() -> None:
     panel.tabs.setCurrentIndex(TABS["label"])
     camera.shoot("correct")
 
+    panel.tabs.setCurrentIndex(TABS["train"])
+    desk.runs.start(Plan(minutes=options.minutes / 2))
+    wait(lambda: desk.training.phase.active, "the second training to begin")
+    wait(lambda: not desk.training.phase.active, "the end of the second training")
+    wait(lambda: len(desk.history.rounds) == 2, "the list of rounds")
+    settle(1.0)
+    panel.tabs.currentWidget().ensureWidgetVisible(panel.train.rounds)
+    camera.shoot("rounds")
+
     panel.tabs.setCurrentIndex(TABS["export"])
+    panel.export.section.expand(animate=False)
+    settle(2.0)  # the sizes are measured off the UI thread
     camera.shoot("export")
 
     second = cardiac(seed=1)
