@@ -108,8 +108,8 @@ class Stopwatch:
 
     @property
     def running(self) -> bool:
-        """Whether what was done last is not on the screen yet."""
-        return self._began is not None
+        """Whether what was painted last is not on the screen yet; what changed nothing is not waited for."""
+        return self._began is not None and self._painted
 
     def measure(self, act: Callable[[tuple[float, float]], None], point: tuple[float, float]) -> None:
         """Do something with the mouse and measure until it is on the screen."""
@@ -136,7 +136,7 @@ def paint_to_screen(hands: Hands, layer: Any, seconds: float) -> dict[str, float
     watch, done = Stopwatch(hands, layer), 0
     layer.mode, layer.brush_size = "paint", 10
     hands.viewer.layers.selection.active = layer
-    place = rng.integers(100, 400, size=2)
+    place, layer_plane = rng.integers(100, 400, size=2), hands.viewer.dims.current_step[0]
 
     def tick() -> None:
         nonlocal done, place
@@ -146,7 +146,8 @@ def paint_to_screen(hands: Hands, layer: Any, seconds: float) -> dict[str, float
         point = (float(place[0] + 3 * at), float(place[1] + 2 * at))
         if at == 0:
             hands.hover(point)
-            layer.selected_label = 1 + done // (MOVES + 1) % 3  # painting what is painted already draws nothing
+            under = int(layer.data[layer_plane, round(point[0]), round(point[1])])
+            layer.selected_label = 1 + under % 3  # painting what is painted already draws nothing
             watch.measure(hands.press, point)
         else:
             watch.measure(hands.drag, point)

@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from qtpy.QtWidgets import QTabWidget, QWidget
 from skimage.io import imsave
 
 from napari_semiseg.data.phantoms import cardiac
@@ -31,22 +32,30 @@ class Camera:
     Parameters
     ----------
     viewer : napari.Viewer
+    tabs : QTabWidget
+        Of the panel.
     folder : Path
         For the pictures of the documentation.
     others : Path
         For those to be looked at.
     """
 
-    def __init__(self, viewer: Any, folder: Path, others: Path) -> None:
-        self.viewer, self.folder, self.others = viewer, folder, others
+    def __init__(self, viewer: Any, tabs: QTabWidget, folder: Path, others: Path) -> None:
+        self.viewer, self.tabs, self.folder, self.others = viewer, tabs, folder, others
 
-    def shoot(self, stage: str) -> None:
-        """Save ``<stage>-dark.png`` for the documentation, and ``<stage>-<theme>-<width>.png`` elsewhere."""
+    def shoot(self, stage: str, seen: QWidget | None = None) -> None:
+        """Save ``<stage>-dark.png`` for the documentation, and ``<stage>-<theme>-<width>.png`` elsewhere.
+
+        ``seen`` is scrolled to.
+        """
         for size in SIZES:
             self.viewer.window.resize(*size)
             for theme in THEMES:
                 self.viewer.theme = theme
                 settle(0.8)
+                if seen is not None:
+                    self.tabs.currentWidget().ensureWidgetVisible(seen)
+                    settle(0.2)
                 shown = (size, theme) == (SIZES[-1], THEMES[-1])
                 place = self.folder / f"{stage}-dark.png" if shown else self.others / f"{stage}-{theme}-{size[0]}.png"
                 self.viewer.screenshot(str(place), canvas_only=False, flash=False)
@@ -74,7 +83,7 @@ def main() -> None:
         os.environ[f"SEMISEG_{name}"] = str(home / name.lower())
     session, _ = create_sample(home / "heart.semiseg")
     viewer, panel = open_window(session)
-    camera = Camera(viewer, options.out, options.others)
+    camera = Camera(viewer, panel.tabs, options.out, options.others)
     desk, (volume,) = panel.desk, session.volumes
     labelled = session.annotation(volume).annotated_planes()
 
@@ -123,17 +132,19 @@ def main() -> None:
     wait(lambda: not desk.training.phase.active, "the end of the second training")
     wait(lambda: len(desk.history.rounds) == 2, "the list of rounds")
     settle(1.0)
-    panel.tabs.currentWidget().ensureWidgetVisible(panel.train.rounds)
-    camera.shoot("rounds")
+    camera.shoot("rounds", seen=panel.train.rounds.list)
+    panel.messages.decline.click()
 
     panel.tabs.setCurrentIndex(TABS["export"])
     panel.export.section.expand(animate=False)
-    settle(2.0)  # the sizes are measured off the UI thread
-    camera.shoot("export")
+    panel.export.sizes.measure.click()
+    settle(2.0)  # off the UI thread
+    camera.shoot("export", seen=panel.export.sizes)
 
     second = cardiac(seed=1)
     viewer.add_image(second.image, scale=second.spacing, name="second patient", units="mm")
-    desk.take_layer(viewer.layers[-1])
+    wait(panel.messages.act.isVisible, "the offer to add it")
+    panel.messages.act.click()
     wait(lambda: len(desk.entries) == 2 and desk.entries[1].id is not None, "the second volume")
     desk.step(-1)
     wait(lambda: desk.sheet is not None and len(desk.shelf.thumbnails) == 2, "the list of volumes")
