@@ -146,6 +146,10 @@ def a_round_is_created_by_the_session_that_is_open(panel, hands, place, monkeypa
         patch.setattr(Session, "new_round", new_round)
         patch.setattr(Session, "open", None)  # a second one in this process would overwrite what this one wrote
         desk.runs.start(Plan(steps=1))
+        # Who paints on while the round is created need not press again.
+        desk.sheet.annotation.data[9, 30, 30] = 1
+        desk.keeper.look()
+        assert desk.keeper.pending
         hands.wait(lambda: (place / "rounds" / "0001" / "config.json").exists())
         hands.wait(lambda: not desk.training.phase.active, 20)
     ((session, thread),) = created

@@ -106,6 +106,11 @@ class Keeper(QObject):
         """Whether something found is not on disk yet."""
         return bool(self._waiting or self._writing)
 
+    @property
+    def refused(self) -> bool:
+        """Whether something found could not be written so far; what is merely fresh does not count."""
+        return any(unsaved.not_before for unsaved in self._waiting.values())
+
     def watch(self, entry: Entry | None, live: NDArray[np.uint8] | None) -> None:
         """Watch the annotation of another volume, or none; the old one is looked at a last time."""
         self.look()

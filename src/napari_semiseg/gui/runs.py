@@ -54,7 +54,7 @@ class Runs:
 
     @told
     def start(self, plan: Plan, needs_labels: bool = True) -> None:
-        """Start a round, once everything that was painted is on disk."""
+        """Start a round, once everything that was painted until now is on disk."""
         reason = why_not_train(self.facts(), needs_labels=needs_labels) or self.desk.removal.why_wait
         if reason is not None:
             raise InputError(reason)
@@ -63,8 +63,10 @@ class Runs:
         def begin(self: Runs) -> None:
             if self.desk.session is None:
                 raise InputError("The session folder could not be created, so training cannot start.")
-            if self.desk.keeper.pending:
-                raise InputError("What you painted is not on disk yet, so training waits; try again in a moment.")
+            if self.desk.keeper.refused:
+                raise InputError(
+                    "What you painted could not be saved, so training waits; make room for it, or press Save as…."
+                )
             asked = plan.model_copy(update={"volumes": self.chosen()})
             self.desk.training.start(self.desk.session, asked, self.desk.disk)
             self.desk.show_overlay("labels")
