@@ -189,7 +189,7 @@ def test_never_negative_and_finite(seed, n, classes, temperature, balanced):
     features = features.float().requires_grad_()
     loss = patch_contrast(features, label, group, temperature=temperature, balanced=balanced)
     loss.backward()
-    assert loss.item() >= -1e-5
+    assert loss.item() >= -1e-6 / temperature  # what single precision makes of zero
     assert torch.isfinite(features.grad).all()
 
 

@@ -302,6 +302,7 @@ def test_the_contrast_is_that_of_every_decoder_by_its_own_module(settings):
     expected = sum(
         kinds_contrast(
             module(decoder.logits),
+            binary=decoder.logits.shape[1] == 2,
             loss=method.contrast_loss,
             alpha=method.alpha,
             temperature=method.temperature,
