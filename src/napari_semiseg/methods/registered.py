@@ -31,8 +31,9 @@ from napari_semiseg.methods.preparation import Preparation, Progress, Registrati
 from napari_semiseg.methods.registered_contrast import RegisteredContrast
 from napari_semiseg.networks import NetworkOutput
 from napari_semiseg.registration.cache import Cache
-from napari_semiseg.registration.carry import Carried, Options, carry
+from napari_semiseg.registration.carry import Options, carry
 from napari_semiseg.registration.estimate import Stopped
+from napari_semiseg.steps import told
 
 _PART = "registered"  # its name among the networks
 
@@ -179,15 +180,11 @@ class Registered(Method):
         cache = Cache()
         cache.trim()
         steps = carry(volumes, sources, self._options(), stopped, cache)
-        while True:
-            try:
-                yield Progress(*next(steps))
-            except StopIteration as end:
-                carried: Carried = end.value
-                break
-            except Stopped:
-                yield Progress("registering", 1.0)  # the engine sees the stop here and does not come back
-                return found
+        try:
+            carried = yield from told(steps, lambda step: Progress(*step))
+        except Stopped:
+            yield Progress("registering", 1.0)  # the engine sees the stop here and does not come back
+            return found
         yield Registrations(tuple(carried.pairs))
         return Targets(
             {**found.maps, "registered": carried.labels, "trust": carried.trust},

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -18,8 +19,8 @@ from napari_semiseg.registration.images import slice_images, volume_image
 from napari_semiseg.registration.pairs import Pair, Registrar
 from napari_semiseg.registration.slices import BetweenSlices, between_slices, trust
 from napari_semiseg.registration.volumes import BetweenVolumes, between_volumes
+from napari_semiseg.steps import told
 
-Result = TypeVar("Result")
 Source = Literal["volumes", "slices", "both"]
 """Where labels come from: other volumes, the nearest labelled slices of the same one, or slices before volumes."""
 
@@ -89,11 +90,11 @@ def carry(
     alone = len(volumes) == 1
     if not alone and options.source != "slices":
         steps = job.between_volumes()
-        job.take_volumes((yield from _told("registering volumes", steps)))
+        job.take_volumes((yield from told(steps, partial(_named, "registering volumes"))))
     if alone or options.source != "volumes":
         for v, source in enumerate(sources):
             slices = job.between_slices(v)
-            job.take_slices(v, (yield from _told(f"registering slices of {source.id}", slices)))
+            job.take_slices(v, (yield from told(slices, partial(_named, f"registering slices of {source.id}"))))
     return job.result()
 
 
@@ -202,13 +203,8 @@ def merged(carried: Sequence[Tensor], distances: Sequence[int]) -> Tensor:
     return result.to(first.dtype)
 
 
-def _told(task: str, steps: Generator[float, None, Result]) -> Generator[tuple[str, float], None, Result]:
-    while True:
-        try:
-            part = next(steps)
-        except StopIteration as end:
-            return end.value
-        yield task, part
+def _named(task: str, part: float) -> tuple[str, float]:
+    return task, part
 
 
 def _spacing(volume: WorkingVolume, source: TrainingVolume) -> tuple[float, float, float]:

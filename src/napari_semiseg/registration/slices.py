@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from napari_semiseg.data.point_map import PointMap
 from napari_semiseg.registration.images import Image
 from napari_semiseg.registration.pairs import Pair, Registrar, judged
+from napari_semiseg.steps import completed
 
 _REACH_PLANES = 3
 _REACH_MM = 10.0
@@ -86,7 +87,8 @@ def between_slices(
     pairs: list[Pair] = []
     for done, (j, q) in enumerate(wanted):
         for a, b in ((j, q), (q, j)):
-            if (a, b) not in maps and (found := _now(registrar, images[a], images[b])) is not None:
+            # Registering slices takes too little time to tell of.
+            if (a, b) not in maps and (found := completed(registrar.map(images[a], images[b]))) is not None:
                 maps[a, b] = found
         found_quality = judged(images[j], images[q], maps.get((j, q)), maps.get((q, j)))
         if found_quality is not None:
@@ -95,13 +97,3 @@ def between_slices(
         pairs.append(Pair(name, name, j, q, found_quality, score, found_quality is not None))
         yield (done + 1) / len(wanted)
     return BetweenSlices(maps, sources, pairs)
-
-
-def _now(registrar: Registrar, fixed: Image, moving: Image) -> PointMap | None:
-    """Register slices, which takes too little time to tell of."""
-    steps = registrar.map(fixed, moving)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value

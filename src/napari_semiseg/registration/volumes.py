@@ -9,6 +9,7 @@ from napari_semiseg.data.point_map import PointMap
 from napari_semiseg.registration.images import Image
 from napari_semiseg.registration.pairs import Pair, Registrar, judged
 from napari_semiseg.registration.similarity import likeness
+from napari_semiseg.steps import told
 
 
 @dataclass(frozen=True)
@@ -79,14 +80,13 @@ def between_volumes(
     wanted = list(dict.fromkeys(ordered))
     maps: dict[tuple[int, int], PointMap] = {}
     for done, (a, b) in enumerate(wanted):
-        steps = registrar.map(images[a], images[b])
-        while True:
-            try:
-                yield (done + next(steps)) / len(wanted)
-            except StopIteration as end:
-                if end.value is not None:
-                    maps[a, b] = end.value
-                break
+
+        def share(part: float, done: int = done) -> float:
+            return (done + part) / len(wanted)
+
+        found_map = yield from told(registrar.map(images[a], images[b]), share)
+        if found_map is not None:
+            maps[a, b] = found_map
     chosen: dict[int, int] = {}
     pairs: list[Pair] = []
     for j, tried in sources.items():
