@@ -58,8 +58,9 @@ def changes_text(comparison: Comparison, names: dict[int, str]) -> str:
     return f"Round {comparison.earlier} → {comparison.later}\n" + "\n".join(lines)
 
 
-class History:
-    """Knows the rounds; reading their records is left to a thread.
+@dataclass(frozen=True)
+class Records:
+    """What the folders of the rounds say.
 
     Attributes
     ----------
@@ -67,6 +68,22 @@ class History:
         The oldest first.
     current : int or None
         The round whose prediction counts.
+    last_plan : dict or None
+        What the last round was asked for; None where there is none, or its record is damaged.
+    """
+
+    rounds: list[RoundSummary]
+    current: int | None
+    last_plan: dict[str, Any] | None
+
+
+class History:
+    """Knows the rounds; reading their records is left to a thread.
+
+    Attributes
+    ----------
+    records : Records
+        As they were read last.
     shown : int or None
         The round whose prediction is shown instead.
     comparison : Comparison or None
@@ -80,8 +97,7 @@ class History:
 
     def __init__(self, desk: Desk):
         self.desk = desk
-        self.rounds: list[RoundSummary] = []
-        self.current: int | None = None
+        self.records = Records([], None, None)
         self.shown: int | None = None
         self.comparison: Comparison | None = None
         self._known: dict[int, RoundSummary] = {}
@@ -100,11 +116,21 @@ class History:
 
         def arrived(found: Records) -> None:
             if self.desk.session is session:
-                self.rounds, self.current = found.rounds, found.current
+                self.records = found
                 self.changed.emit()
-                self._offer_final_training(found.last_plan)
+                self._offer_final_training()
 
         self.desk.survey.lane.run(lambda: _read(session, known), arrived)
+
+    @property
+    def rounds(self) -> list[RoundSummary]:
+        """Of the session, the oldest first."""
+        return self.records.rounds
+
+    @property
+    def current(self) -> int | None:
+        """The round whose prediction counts."""
+        return self.records.current
 
     @property
     def verdict(self) -> str:
@@ -188,9 +214,9 @@ class History:
         self.shown = None
         self.read()
 
-    def _offer_final_training(self, last_plan: dict[str, Any] | None) -> None:
+    def _offer_final_training(self) -> None:
         """Tell the Dice of a round that just ended, and offer to train on the held-out slices as well."""
-        last = self.rounds[-1] if self.rounds else None
+        last, last_plan = self.rounds[-1] if self.rounds else None, self.records.last_plan
         if not self._announce or last is None or last_plan is None or not dice_text(last.held_out):
             return
         self._announce = False
@@ -206,28 +232,9 @@ class History:
         self.changed.emit()
 
     def _forget(self) -> None:
-        self.rounds, self.current, self.comparison, self._known = [], None, None, {}
+        self.records, self.comparison, self._known = Records([], None, None), None, {}
         self.changed.emit()
         self.read()
-
-
-@dataclass(frozen=True)
-class Records:
-    """What the folders of the rounds say.
-
-    Attributes
-    ----------
-    rounds : list of RoundSummary
-        The oldest first.
-    current : int or None
-        The round whose prediction counts.
-    last_plan : dict or None
-        What the last round was asked for; None where there is none, or its record is damaged.
-    """
-
-    rounds: list[RoundSummary]
-    current: int | None
-    last_plan: dict[str, Any] | None
 
 
 def _read(session: Session, known: dict[int, RoundSummary]) -> Records:
