@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from in_process import semiseg
 
 from napari_semiseg import cli, io
 from napari_semiseg.data.phantoms import cardiac
@@ -14,14 +15,6 @@ from napari_semiseg.session import Session, SliceState
 from napari_semiseg.session.sample import create_sample
 
 FAST = ["--steps", "1", "--device", "cpu", "--set", "crop=64", "--set", "longest_side=64"]
-
-
-def semiseg(capsys, *arguments, code=0):
-    with pytest.raises(SystemExit) as left:
-        cli.main([str(argument) for argument in arguments])
-    said = capsys.readouterr()
-    assert left.value.code == code, said.err
-    return said.out if code == 0 else said.err
 
 
 @pytest.fixture(scope="module")

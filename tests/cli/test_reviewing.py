@@ -5,20 +5,11 @@ from __future__ import annotations
 import csv
 import json
 
-import pytest
+from in_process import semiseg
 
-from napari_semiseg import cli
 from napari_semiseg.session.sample import create_sample
 
 FAST = ["--steps", "2", "--device", "cpu", "--method", "supervised", "--set", "crop=64", "--set", "longest_side=64"]
-
-
-def semiseg(capsys, *arguments, code=0):
-    with pytest.raises(SystemExit) as left:
-        cli.main([str(argument) for argument in arguments])
-    said = capsys.readouterr()
-    assert left.value.code == code, said.err
-    return said.out if code == 0 else said.err
 
 
 def lines(text):
