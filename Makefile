@@ -75,7 +75,7 @@ docs: setup
 	@echo "The documentation is in site/index.html"
 
 screenshots: setup
-	SEMISEG_VIRTUAL_DISPLAY=1 tools/with-display $(BIN)/python docs/screenshots.py
+	SEMISEG_VIRTUAL_DISPLAY=1 SEMISEG_SCREEN=2000x1200 tools/with-display $(BIN)/python docs/screenshots.py
 
 clean:
 	rm -rf $(VENV) $(CORE) demo site dist build .pytest_cache .mypy_cache .ruff_cache

@@ -2,8 +2,8 @@
 
 The software renderer of a virtual display now and then crashes inside glDrawArrays while napari draws (a segmentation
 fault of the whole process, not a failing test; napari's issues 7351 and 8471 tell of the same without this plugin). A
-file whose process was ended by a signal is run again, at most seven times; a failing test is never repeated. The last
-line sums the files up as pytest would.
+file whose process was ended by a signal is run again, at most twice; a failing test is never repeated. The last line
+sums the files up as pytest would.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections import Counter
 from pathlib import Path
 from xml.etree import ElementTree
 
-ATTEMPTS = 8  # of test_volumes.py most end so; the cause is being looked for
+ATTEMPTS = 3
 NO_TESTS = 5  # pytest's exit code for a file without tests of this kind
 
 

@@ -158,3 +158,16 @@ def test_steps_go_to_the_next_slice_and_round_at_the_ends():
     assert steps_to("annotated", states, []) == [1, 2]
     assert steps_to("unreviewed", states, []) == [0, 2]
     assert steps_to("suggested", states, [7, 3]) == [3, 7]
+
+
+def test_a_layer_from_elsewhere_whose_session_is_gone_is_a_volume_like_any_other(tmp_path):
+    from napari.layers import Image
+
+    from napari_semiseg.gui.intake import entry_of
+    from napari_semiseg.gui.metadata import KEY
+
+    mark = {"kind": "image", "session": str(tmp_path / "gone.semiseg")}  # what annotating it had left
+    entry = entry_of(Image(np.zeros((4, 5, 6), np.int16), name="foreign", scale=(3, 1, 2), metadata={KEY: mark}))
+    assert entry.name == "foreign"
+    assert entry.geometry.shape == (4, 5, 6)
+    assert entry.geometry.spacing == (3, 1, 2)

@@ -14,7 +14,9 @@ from napari_semiseg.io import Geometry, Volume
 
 def is_ours(layer: Layer) -> bool:
     """Return whether our reader made an image layer."""
-    return layer.metadata.get(KEY, {}).get("kind") == "image"
+    description = layer.metadata.get(KEY, {})
+    # Layers from elsewhere that were annotated bear only a note of their session.
+    return description.get("kind") == "image" and "geometry" in description
 
 
 def why_not(layer: Layer) -> str | None:

@@ -41,14 +41,15 @@ def mix(theme: str, share: float) -> str:
 
 
 def stylesheet(theme: str) -> str:
-    """Return what the panel adds to napari's style: quiet captions, frames around hints, a ground under notices, boxes
-    in tables that are seen when empty.
+    """Return what the panel adds to napari's style: quiet captions, frames around hints, a ground under notices and
+    every other row, boxes in tables that are seen when empty.
     """
     return (
         f'QLabel[role="caption"] {{ color: {mix(theme, 0.35)}; }}'
         f'QFrame[role="hint"] {{ border: 1px solid {colour(theme, "highlight")}; border-radius: 4px; }}'
         'QFrame[role="hint"] QLabel { border: none; padding: 3px; }'
         f'QWidget[role="notice"] {{ background: {mix(theme, 0.85)}; }}'
+        f"QListView {{ alternate-background-color: {mix(theme, 0.85)}; }}"
         f"QTableWidget::indicator:unchecked {{ border: 1px solid {mix(theme, 0.35)}; }}"
     )
 

@@ -47,7 +47,8 @@ class MessageLine(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
         layout.addWidget(self._error_row)
-        layout.addLayout(row(self.text, self.act, self.decline))
+        layout.addLayout(row(self.text, self.decline))
+        layout.addLayout(row(self.act, None))
         self.clear_error()
         self._end_offer()
 
