@@ -107,6 +107,17 @@ def test_many_volumes(make_panel, place, monkeypatch):
     hands.wait(lambda: desk.sheet is not None and desk.sheet.entry.name == "patient 3")
     np.testing.assert_array_equal(desk.sheet.annotation.data[7], painted)
 
+    # What is said while a volume is opened stays; that it is being opened does not.
+    with held_up(desk.disk):
+        desk.step(-1)
+        assert panel.messages.text.text() == "Opening patient 2 …"
+        desk.tell("A round is still training.")
+    hands.wait(lambda: desk.sheet is not None and desk.sheet.entry.name == "patient 2")
+    assert panel.messages.text.text() == "A round is still training."
+    desk.step(1)
+    hands.wait(lambda: desk.sheet is not None and desk.sheet.entry.name == "patient 3")
+    assert panel.messages.text.text() == ""
+
     # Which classes are looked for.
     assert tab.title.text() == "Looked for in patient 3"
     tick(hands, tab.classes, 1)

@@ -66,6 +66,7 @@ class Accepting:
         self.active = False
         self.unit: Unit = "region"
         self.overwrite = False
+        self._hint = ""
         self._layer: Labels | None = None
         self._waiting: tuple[int, int, int, bool] | None = None
         desk.regions.superpixels_ready.connect(self._on_superpixels)
@@ -98,10 +99,11 @@ class Accepting:
             self._layer.events.mode.connect(self._on_mode)
             self.desk.viewer.layers.selection.active = self._layer
             self.desk.regions.update()
-            self.desk.tell(f"A click accepts the {self.unit} under it, Shift-click rejects it; {KEY} ends this.")
+            self._hint = f"A click accepts the {self.unit} under it, Shift-click rejects it; {KEY} ends this."
+            self.desk.tell(self._hint)
         else:
             self._let_go()
-            self.desk.tell("")
+            self.desk.no_longer(self._hint)
         self.changed.emit()
 
     def toggle(self) -> None:

@@ -62,6 +62,8 @@ class Desk:
     -------
     message(text, severity)
         One sentence for the message line; ``"info"``, ``"warning"`` or ``"error"``.
+    outdated(text)
+        A sentence that does not hold any more.
     offer(text, action title, action)
         A sentence with something that can be done about it.
     volumes_changed(), volume_changed()
@@ -78,6 +80,7 @@ class Desk:
     """
 
     message = Signal(str, str)
+    outdated = Signal(str)
     offer = Signal(str, str, object)
     volumes_changed = Signal()
     volume_changed = Signal()
@@ -139,6 +142,10 @@ class Desk:
     def tell(self, text: str, severity: str = "info") -> None:
         """Show one sentence in the message line."""
         self.message.emit(text, severity)
+
+    def no_longer(self, text: str) -> None:
+        """Take a sentence back that does not hold any more, unless another has taken its place."""
+        self.outdated.emit(text)
 
     def problem(self, error: BaseException) -> None:
         """Show an error as a sentence."""
@@ -243,20 +250,25 @@ class Desk:
             self._put(entry, Loaded.empty(entry), image)
             return
         session, volume_id = self.session, entry.id
-        self.tell(f"Opening {entry.name} …")
+        opening = f"Opening {entry.name} …"
+        self.tell(opening)
 
         def arrived(loaded: Loaded) -> None:
             if generation == self._generation:
                 entry.volume = loaded.volume
                 self._put(entry, loaded, image)
-                self.tell("")
+                self.no_longer(opening)
+
+        def failed(error: BaseException) -> None:
+            self.no_longer(opening)
+            self.problem(error)
 
         def read(volume: Any) -> None:
             if generation == self._generation:
                 # After what was painted before it was closed.
-                self.disk.run(lambda: load(session, entry, volume), arrived)
+                self.disk.run(lambda: load(session, entry, volume), arrived, failed)
 
-        self.reading.run(lambda: session.load_volume(volume_id), read)
+        self.reading.run(lambda: session.load_volume(volume_id), read, failed)
 
     def _put(self, entry: Entry, loaded: Loaded, image: Image | None) -> None:
         """Show a volume with what was loaded of it."""

@@ -89,6 +89,7 @@ class Panel(QWidget):
         self._canvas_keys.serve(self)
         self._paint(theme_name)
         self.desk.message.connect(self.messages.show_message)
+        self.desk.outdated.connect(self.messages.take_back)
         self.desk.offer.connect(self.messages.show_offer)
         self.desk.keys_wanted.connect(self.show_keys)
         napari_viewer.events.theme.connect(self._on_theme)

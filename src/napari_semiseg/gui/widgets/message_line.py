@@ -63,6 +63,11 @@ class MessageLine(QWidget):
             self.text.setText(text)
         self._paint()
 
+    def take_back(self, text: str) -> None:
+        """Take a sentence away if it is the one that is shown."""
+        if self.text.text() == text:
+            self.text.clear()
+
     def show_offer(self, text: str, title: str, action: Callable[[], Any]) -> None:
         """Show a sentence with a button for what can be done about it."""
         self._severity = "info"
