@@ -33,20 +33,29 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 demo: setup
 	tools/with-display $(BIN)/python -m napari_semiseg.gui.demo --out demo
 
-# What only computes runs two files at a time, one thread each; what watches processes and clocks runs alone.
-COMPUTING := tests/benchmark tests/data tests/docs tests/engine tests/io tests/losses tests/methods tests/networks tests/regions \
+# Two processes run tests side by side, one thread each; those that watch the clock are marked so and run alone.
+BESIDE := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
+COMPUTING := tests/benchmark tests/data tests/docs tests/io tests/losses tests/methods tests/networks tests/regions \
 	tests/registration
+# The kills are in tests/gui; they come first, as they take longest.
+SESSIONS := tests/gui tests/session
+# The engine's tests run in the core environment, where these are skipped.
+WITH_MONAI := tests/engine/test_evaluate.py::test_distances_agree_with_monai \
+	tests/engine/test_windows.py::test_monai_computes_the_same
 
-test: lint docs test-headless
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal $(COMPUTING)
-	$(BIN)/python -m pytest -q -m "not gui" tests/session tests/gui
-	tools/with-display $(BIN)/python tools/gui_tests.py
+test:
+	@$(MAKE) --no-print-directory -j 2 --output-sync=target lint docs $(CORE)/.ready
+	@$(MAKE) --no-print-directory test-headless
+	$(BESIDE) $(COMPUTING) $(WITH_MONAI)
+	$(BESIDE) -m "not gui and not clock" $(SESSIONS)
+	$(BIN)/python -m pytest -q -m "not gui and clock" $(SESSIONS)
+	$(BIN)/python tools/gui_tests.py
 
 # The core install alone: no napari, no Qt, and the package as a wheel instead of the source folder.
 test-headless: $(CORE)/.ready
 	$(CORE)/bin/python -c 'import importlib.util, sys; found = [n for n in ("napari", "qtpy", "PyQt6", "magicgui", "superqt") if importlib.util.find_spec(n)]; sys.exit(f"not headless: {found}" if found else 0)'
 	$(CORE)/bin/python -m pip install -q --disable-pip-version-check --no-deps --force-reinstall .
-	OMP_NUM_THREADS=1 $(CORE)/bin/python -m pytest -q -n 2 --dist worksteal -m "not slow" tests/engine
+	OMP_NUM_THREADS=1 $(CORE)/bin/python -m pytest -q -n 2 --dist worksteal tests/engine
 	$(CORE)/bin/python -m pytest -q -n 2 --dist worksteal tests/cli
 
 $(CORE)/.ready: pyproject.toml constraints.txt
@@ -56,8 +65,9 @@ $(CORE)/.ready: pyproject.toml constraints.txt
 	@touch $@
 
 test-fast: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow" $(COMPUTING)
-	$(BIN)/python -m pytest -q -m "not gui and not slow" tests/session tests/gui
+	$(BESIDE) -m "not slow" $(COMPUTING) tests/engine
+	$(BESIDE) -m "not gui and not slow and not clock" $(SESSIONS)
+	$(BIN)/python -m pytest -q -m "not gui and not slow and clock" $(SESSIONS)
 
 lint: setup
 	$(BIN)/ruff check src tests benchmarks docs tools

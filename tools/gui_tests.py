@@ -1,4 +1,7 @@
-"""Run the tests that open windows, one process per file.
+"""Run the tests that open windows, one process per file, two files at a time where the display is a virtual one.
+
+Every process on a virtual display has a display to itself, and tests that watch the clock run afterwards, one file at a
+time. On a screen, where windows take the keys from each other, files run one at a time as well.
 
 The software renderer of a virtual display now and then crashes inside glDrawArrays while napari draws (a segmentation
 fault of the whole process, not a failing test; napari's issues 7351 and 8471 tell of the same without this plugin). A
@@ -8,27 +11,44 @@ sums the files up as pytest would.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 from xml.etree import ElementTree
 
 ATTEMPTS = 3
+# Two files at a time keep to a core each, the renderer's threads included.
+ONE_CORE = {"OMP_NUM_THREADS": "1", "LP_NUM_THREADS": "1"}
 NO_TESTS = 5  # pytest's exit code for a file without tests of this kind
+ROOT = Path(__file__).resolve().parents[1]
+DISPLAY = [str(ROOT / "tools" / "with-display")]
 
 
-def run(file: Path, options: list[str], report: Path) -> int:
-    """Run one file, leave its JUnit report, and return pytest's exit code."""
-    command = [sys.executable, "-m", "pytest", "-q", str(file), f"--junitxml={report}", *options]
+def run(file: Path, options: list[str], report: Path, environment: dict[str, str]) -> int:
+    """Run one file, leave its JUnit report, print what pytest said, and return its exit code."""
+    command = [*DISPLAY, sys.executable, "-m", "pytest", "-q", str(file), f"--junitxml={report}", *options]
     for attempt in range(1, ATTEMPTS + 1):
-        code = subprocess.run(command, check=False).returncode
-        if code >= 0:
-            return code
-        print(f"{file}: ended by signal {-code}, attempt {attempt} of {ATTEMPTS}", flush=True)
+        done = subprocess.run(
+            command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+        )
+        if done.returncode != NO_TESTS:
+            print(f"{file.relative_to(ROOT)}\n{done.stdout}", end="", flush=True)
+        ended_by = signal_of(done.returncode)
+        if not ended_by:
+            return done.returncode
+        print(f"{file}: ended by signal {ended_by}, attempt {attempt} of {ATTEMPTS}", flush=True)
     return 1
+
+
+def signal_of(code: int) -> int:
+    """Return the signal that ended a process, which a shell between tells as 128 more; 0 if there was none."""
+    return -code if code < 0 else code - 128 if code > 128 else 0
 
 
 def count(report: Path) -> Counter[str]:
@@ -43,15 +63,25 @@ def count(report: Path) -> Counter[str]:
 
 def main() -> int:
     """Run all files, with further options of pytest from the command line."""
-    folder = Path(__file__).resolve().parents[1] / "tests" / "gui"
     began = time.monotonic()
+    subprocess.run([*DISPLAY, "true"], check=True)  # installs it where it is missing
+    screen = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    virtual = not screen or bool(os.environ.get("SEMISEG_VIRTUAL_DISPLAY"))
+    texts = {file: file.read_text() for file in (ROOT / "tests" / "gui").glob("test_*.py")}
+    # The longest first, so that both lanes end at about the same time.
+    windows = sorted((file for file in texts if "mark.gui" in texts[file]), key=lambda file: -len(texts[file]))
+    clocks = [file for file in windows if "mark.clock" in texts[file]]
     outcomes: Counter[str] = Counter()
-    codes = []
+    codes: list[int] = []
     with tempfile.TemporaryDirectory() as reports:
-        for file in sorted(f for f in folder.glob("test_*.py") if "mark.gui" in f.read_text()):
-            report = Path(reports) / f"{file.stem}.xml"
-            codes.append(run(file, ["-m", "gui", *sys.argv[1:]], report))
-            outcomes += count(report)
+        for files, kind, lanes in ((windows, "gui and not clock", 2 if virtual else 1), (clocks, "gui and clock", 1)):
+            places = [Path(reports) / f"{file.stem} {kind}.xml" for file in files]
+            options = ["-m", kind, *sys.argv[1:]]
+            environment = {**os.environ, **(ONE_CORE if lanes > 1 else {})}
+            with ThreadPoolExecutor(lanes) as pool:
+                codes += pool.map(run, files, repeat(options), places, repeat(environment))
+            for place in places:
+                outcomes += count(place)
     summary = ", ".join(
         f"{outcomes[kind]} {kind}" for kind in ("failed", "passed", "skipped", "error") if outcomes[kind]
     )

@@ -123,14 +123,19 @@ def wait_for(condition, seconds, what):
         time.sleep(0.01)
 
 
-def strike(victim: Victim, chance: random.Random, kind: str, journal: Path, start) -> str:
-    """Let a child live for a random while, kill it, and look at what it left; returns a line about it."""
+def strike(victim: Victim, chance: random.Random, kind: str, journal: Path, start, painted: float = -1.0) -> str:
+    """Let a child live for a random while, kill it, and look at what it left; returns a line about it.
+
+    The while begins when the session is open, or when the child has painted for a time (s).
+    """
     order = {
         "session": str(victim.path), "out": str(victim.out), "journal": str(journal), "kind": kind,
         "seed": chance.randrange(2**32),
     }  # fmt: skip
     pid = start(order)
     wait_for(lambda: any("why_not" in note for note in notes(journal)), 60, "the session did not open")
+    if painted >= 0:
+        wait_for(lambda: painted_for(notes(journal)) >= painted, 60, "nothing was painted")
     longest = 2.0 if kind == "train" else 0.8
     span = chance.uniform(2.1, 3.0) if chance.random() < 0.08 else chance.uniform(0, longest)
     time.sleep(span)
@@ -148,6 +153,12 @@ def strike(victim: Victim, chance: random.Random, kind: str, journal: Path, star
         wait_for(lambda: not alive(workers[0]), 60, "the worker did not leave")
     victim.missing.append(look(victim, told, now))
     return f"{kind} after {span:.2f} s{fate}: strokes younger than {victim.missing[-1]:.2f} s are missing"
+
+
+def painted_for(told: list[dict[str, Any]]) -> float:
+    """Time between the first and the last stroke (s); -1 if there was none."""
+    times = [note["t"] for note in told if "plane" in note]
+    return times[-1] - times[0] if times else -1.0
 
 
 def alive(pid: int) -> bool:
@@ -256,6 +267,7 @@ def test_a_hundred_kills_lose_at_most_two_seconds(make_victim, fork, tmp_path):
     assert any(round_.has_model for victim, *_ in halves for round_ in Session.open(victim.path).rounds())
 
 
+@pytest.mark.clock
 @pytest.mark.gui
 @pytest.mark.slow
 def test_kills_of_a_real_window(make_victim, tmp_path):
@@ -272,7 +284,8 @@ def test_kills_of_a_real_window(make_victim, tmp_path):
         )
         return windows[-1].pid
 
-    for number, kind in enumerate(("paint", "export", "train")):
-        print(strike(victim, chance, kind, tmp_path / f"{number}.jsonl", start))
+    # The last one paints for longer than what may be missing, so that something must be there.
+    for kind, painted in (("paint", 0.0), ("export", 0.0), ("train", PROMISE + 0.5)):
+        print(strike(victim, chance, kind, tmp_path / f"{kind}.jsonl", start, painted))
         windows[-1].wait()
     assert victim.known.sum() > 100

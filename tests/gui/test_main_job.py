@@ -127,6 +127,7 @@ def test_the_main_job(make_panel, image, tmp_path):
         np.testing.assert_array_equal(shown[plane] == 1, desk.sheet.annotation.data[plane] == 1)
 
 
+@pytest.mark.clock
 def test_closing_while_training_is_instant_and_the_run_goes_on(make_panel, image, sessions):
     panel, hands = make_panel()
     desk = panel.desk

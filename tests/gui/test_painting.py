@@ -37,6 +37,7 @@ def test_a_volume_opens_in_millimetres_with_its_annotation_selected(opened):
     assert not panel.desk.place.exists()
 
 
+@pytest.mark.clock
 def test_a_stroke_creates_the_session_and_reaches_the_disk_within_two_seconds(opened, sessions):
     panel, hands = opened
     sheet = panel.desk.sheet
@@ -54,6 +55,7 @@ def test_a_stroke_creates_the_session_and_reaches_the_disk_within_two_seconds(op
     assert Session.open(session.path).annotation(sheet.entry.id).states[5] is SliceState.COMPLETE
 
 
+@pytest.mark.clock
 def test_undo_emits_nothing_but_reaches_the_disk(opened):
     panel, hands = opened
     sheet = panel.desk.sheet
@@ -68,6 +70,7 @@ def test_undo_emits_nothing_but_reaches_the_disk(opened):
     assert sheet.states[5] is SliceState.UNLABELLED
 
 
+@pytest.mark.clock
 def test_undo_on_a_slice_that_is_not_shown_is_found(opened):
     panel, hands = opened
     sheet = panel.desk.sheet

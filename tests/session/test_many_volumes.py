@@ -116,6 +116,7 @@ def test_a_run_fails_when_no_volume_can_be_read(three, tmp_path):
         assert not run[-1].report
 
 
+@pytest.mark.clock
 def test_the_worker_predicts_what_was_chosen(three):
     list(train_round(three, plan()))
     supervisor = Supervisor()

@@ -49,6 +49,7 @@ def test_a_round_in_this_process(session):
     assert round_.metrics()["steps"] == 4
 
 
+@pytest.mark.clock
 def test_a_round_in_the_worker(session, supervisor):
     round_ = supervisor.train(session.path, plan())
     seen = list(supervisor.events(round_))
@@ -58,6 +59,7 @@ def test_a_round_in_the_worker(session, supervisor):
     assert not round_.control.path.exists()
 
 
+@pytest.mark.clock
 def test_the_shown_plane_is_previewed_while_training(session, supervisor):
     round_ = supervisor.train(session.path, plan(steps=2000))
     until(round_, events.StepDone)
@@ -70,6 +72,7 @@ def test_the_shown_plane_is_previewed_while_training(session, supervisor):
     supervisor.stop(round_)
 
 
+@pytest.mark.clock
 @pytest.mark.parametrize("name", ["fba_net", pytest.param("dual_stream", marks=pytest.mark.slow)])
 def test_a_method_of_volumes_previews_and_stops_in_the_worker(session, supervisor, name):
     settings = {"depth": 8, "width": 2}
@@ -90,6 +93,7 @@ def test_a_method_of_volumes_previews_and_stops_in_the_worker(session, superviso
     assert prediction.disagreement is not None
 
 
+@pytest.mark.clock
 def test_pause_and_resume(session, supervisor):
     round_ = supervisor.train(session.path, plan(steps=2000))
     until(round_, events.StepDone)
@@ -103,6 +107,7 @@ def test_pause_and_resume(session, supervisor):
     supervisor.stop(round_)
 
 
+@pytest.mark.clock
 def test_stop_is_quick_and_keeps_the_model(session, supervisor):
     round_ = supervisor.train(session.path, plan(steps=100_000))
     until(round_, events.StepDone)
@@ -117,6 +122,7 @@ def test_stop_is_quick_and_keeps_the_model(session, supervisor):
     assert round_.status == "stopped"
 
 
+@pytest.mark.clock
 def test_a_killed_worker_costs_a_round_and_nothing_else(session):
     supervisor = Supervisor()
     supervisor.start()
@@ -132,6 +138,7 @@ def test_a_killed_worker_costs_a_round_and_nothing_else(session):
     supervisor.kill()
 
 
+@pytest.mark.clock
 def test_a_run_outlives_its_viewer(session):
     supervisor = Supervisor()
     supervisor.start()
@@ -149,6 +156,7 @@ def test_a_run_outlives_its_viewer(session):
         raise AssertionError("the worker is still there")
 
 
+@pytest.mark.clock
 def test_errors_of_the_input_end_the_round_with_a_sentence(session, supervisor):
     session.add_class("never painted")
     round_ = supervisor.train(session.path, plan())
@@ -458,6 +466,7 @@ def test_classes_that_were_removed_do_not_come_back_from_old_predictions(session
     assert accept_prediction(session, only(session), 3) == 0
 
 
+@pytest.mark.clock
 def test_several_volumes_train_together(session, tmp_path, supervisor):
     other = session.add_volume(write_image(tmp_path / "second.nii.gz", seed=3, planes=4, side=40)).id
     round_ = supervisor.train(session.path, plan())

@@ -22,6 +22,8 @@ from napari_semiseg.session import supervisor as supervision
 from napari_semiseg.session.processes import Runner
 from napari_semiseg.session.supervisor import Supervisor
 
+pytestmark = pytest.mark.clock
+
 
 @pytest.fixture
 def supervisor():
