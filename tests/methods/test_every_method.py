@@ -304,3 +304,33 @@ def test_presets_are_valid(name, preset, small):
     assert method.summary
     for field, schema in method.model_json_schema()["properties"].items():
         assert schema.get("description"), field
+
+
+SSL4MIS = {"optimiser": "sgd", "learning_rate": 0.01, "weight_decay": 1e-4, "crop": 256}
+CONSISTENT = {**SSL4MIS, "labelled_batch": 12, "unlabelled_batch": 12, "consistency": 0.1}
+CROSS = {"optimiser": "adamw", "cnn_rate": 5e-4, "transformer_rate": 1e-4, "weight_decay": 5e-4, "crop": 224,
+         "transformer": "swin_unet"}  # fmt: skip
+PRINTED = {
+    "supervised": {**SSL4MIS, "labelled_batch": 24},
+    **dict.fromkeys(("mean_teacher", "uamt", "ict", "dct", "cct", "cps"), CONSISTENT),
+    "cross_teaching": {**CROSS, "labelled_batch": 8, "unlabelled_batch": 8},
+    "mcsc": {**CROSS, "labelled_batch": 2, "unlabelled_batch": 2, "contrast": 1e-3, "scales": (1, 8)},
+    "mcscv2": {
+        **CROSS,
+        "labelled_batch": 12,
+        "unlabelled_batch": 12,
+        "contrast": 1e-3,
+        "anchors": 1000,
+        "bank": 60_000,
+    },
+    "cct_r": {**CROSS, "labelled_batch": 4, "unlabelled_batch": 4, "registered_contrast": 1e-3},
+    # Adam: AdamW without weight decay.
+    "bcll": {"optimiser": "adamw", "weight_decay": 0.0, "kappa": 0.5, "samples": 512, "radius": 3},
+}
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_the_presets_of_the_papers_are_the_print(name):
+    """Optimisers, rates, batches and sizes (methods.md 2 to 7); those of volumes are in `test_volume_methods.py`."""
+    paper = methods.get(name).preset("paper", small=False).model_dump()
+    assert {key: paper[key] for key in PRINTED[name]} == PRINTED[name]

@@ -26,6 +26,7 @@ class RegisteredTeaching(Registered, CrossTeaching):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {
             "augmentation": "turns",
+            "transformer": "swin_unet",
             "labelled_batch": 4,
             "unlabelled_batch": 4,
             "registered_labels_fade": False,
