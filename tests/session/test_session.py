@@ -198,6 +198,17 @@ def test_an_id_that_a_round_knows_is_not_given_to_another_class(session):
     assert session.add_class("one more").id == 3
 
 
+def test_who_holds_a_session_adds_classes_without_looking_at_the_rounds(session, monkeypatch):
+    session.new_round(Plan())
+    session.remove_class(2, erase=True)
+    session.hold()
+    monkeypatch.setattr(Session, "rounds", lambda self: pytest.fail("the rounds were listed"))
+    assert session.add_class("something else").id == 1
+    session.remove_class(1)
+    assert session.add_class("one more").id == 3, "a round may have learned the class meanwhile"
+    session.let_go()
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [

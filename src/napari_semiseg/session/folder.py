@@ -65,6 +65,7 @@ class SessionFolder:
         self.reports: list[str] = []
         self.lock: SessionLock | None = None
         self._changing = threading.RLock()
+        self._past_ids: set[int] = set()
 
     @classmethod
     def create(cls, path: str | Path, *, classes: Mapping[int, str] | None = None) -> Self:
@@ -136,6 +137,7 @@ class SessionFolder:
         sweep(self.path / "volumes")
         for sentence in check_rounds(self.path):
             self.report(sentence)
+        self._past_ids = self._ids_of_rounds()
 
     def be_read_only(self, why: str) -> None:
         """Refuse every change from now on, saying why; an empty text allows them again."""
@@ -268,7 +270,7 @@ class SessionFolder:
             If 254 classes exist, the name is taken, or colour or key cannot be used.
         """
         with self._changing:
-            added = new_class(self.classes, free_id(self.classes, self._ids_of_rounds()), name, colour, key)
+            added = new_class(self.classes, free_id(self.classes, self._ids_of_the_past()), name, colour, key)
             self._commit(classes=[*self.classes, added])
         self.classes_changed.emit()
         return added
@@ -307,6 +309,10 @@ class SessionFolder:
             self._commit(classes=table)
         self.classes_changed.emit()
         return table[index_of(table, class_id)]
+
+    def _ids_of_the_past(self) -> set[int]:
+        """Return the ids that rounds may know; who holds the session has read them, so that nobody waits for it now."""
+        return self._ids_of_rounds() if self.lock is None else self._past_ids
 
     def _ids_of_rounds(self) -> set[int]:
         return {class_id for earlier in self.rounds() for class_id in earlier.class_ids}

@@ -284,6 +284,7 @@ class Session(SessionFolder):
         with self._changing:
             kept = [c for c in self.classes if c.id != class_id]
             self._commit(classes=kept, volumes=without_class(self.volumes, class_id))
+            self._past_ids.add(class_id)  # a round may have been made since those of the rounds were read
         self.classes_changed.emit()
 
     # -- rounds -----------------------------------------------------------------------------------------------
