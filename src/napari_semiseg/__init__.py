@@ -1,7 +1,8 @@
 """Label a few slices, press Train: semi-supervised segmentation of medical volumes.
 
-The main job as functions: `new`, `train`, `predict`, `suggest`, `export`, `evaluate`, `list_methods`, `info`; the
-session folder as `Session`. They are imported when first used, so importing the package is cheap.
+What the command line does, as functions: `new`, `train`, `predict`, `suggest`, `export`, `evaluate`, `list_methods`,
+`info`, and for what comes between `classes`, `hold_out`, `rounds`, `compare`, `restore`, `measure`; the session folder
+as `Session`. They are imported when first used, so importing the package is cheap.
 """
 
 from __future__ import annotations
@@ -17,12 +18,18 @@ except PackageNotFoundError:  # a source tree that was never installed
 
 _HOMES = {
     "Source": "api",
+    "classes": "api",
+    "compare": "api",
     "evaluate": "api",
     "export": "api",
+    "hold_out": "api",
     "info": "api",
     "list_methods": "api",
+    "measure": "api",
     "new": "api",
     "predict": "api",
+    "restore": "api",
+    "rounds": "api",
     "suggest": "api",
     "train": "api",
     "Session": "session",

@@ -236,6 +236,21 @@ def test_an_internal_error_names_a_report(heart, tmp_path):
         assert "boom" in file.read()
 
 
+def test_what_the_commands_do_are_functions_of_the_package():
+    import napari_semiseg
+    import napari_semiseg.api
+    from napari_semiseg.cli.commands import app
+
+    commands = {(entry.name or entry.callback.__name__).replace("-", "_") for entry in app.registered_commands}
+    # "methods" and "benchmark" are subpackages; the demonstration is made of the others.
+    for command in commands - {"methods", "benchmark", "demo"}:
+        assert callable(getattr(napari_semiseg, command)), command
+    assert callable(napari_semiseg.list_methods)
+    assert callable(napari_semiseg.api.benchmark)
+    for name in napari_semiseg.__all__:
+        assert getattr(napari_semiseg, name) is not None
+
+
 def test_methods_and_info_speak_json(heart):
     names = [m["name"] for m in lines(semiseg("methods", "--json"))]
     assert names == methods.names()
