@@ -1,7 +1,8 @@
-"""Training and predicting with what the annotated planes say about the others."""
+"""Training and predicting with where a random walk carries the annotated planes."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +23,10 @@ from napari_semiseg.engine.model import Model
 from napari_semiseg.engine.plan import Plan
 from napari_semiseg.engine.predict import predict_volume, working_image
 from napari_semiseg.engine.train import train
+from napari_semiseg.errors import InputError
 from napari_semiseg.regions.guidance import make_guide
 
-SETTINGS = {"guidance": True, "context": 1, "crop": 64, "labelled_batch": 2}
+SETTINGS = {"context": 1, "crop": 64, "labelled_batch": 2, "unlabelled_batch": 2}
 
 
 @pytest.fixture
@@ -51,7 +53,7 @@ def saved(keeper: MemoryKeeper, folder: Path) -> Model:
 
 def learn(volume: TrainingVolume, steps: int, keeper: MemoryKeeper, beyond: str = "background", **kwargs) -> list:
     settings = {**SETTINGS, "beyond": beyond}
-    plan = Plan(method="supervised", steps=steps, settings=settings, precision="float32", device="cpu")
+    plan = Plan(method="walk_teaching", steps=steps, settings=settings, precision="float32", device="cpu")
     return list(train([volume], (0, 1), plan, keeper=keeper, **kwargs))
 
 
@@ -69,7 +71,7 @@ def test_the_walk_tells_how_far_it_is_before_the_first_step(tube):
 def test_a_stop_during_the_walk_learns_nothing(tube):
     volume, _ = tube
     control, keeper, seen = LocalControl(), MemoryKeeper(), []
-    plan = Plan(method="supervised", steps=5, settings=SETTINGS, precision="float32", device="cpu")
+    plan = Plan(method="walk_teaching", steps=5, settings=SETTINGS, precision="float32", device="cpu")
     for event in train([volume], (0, 1), plan, keeper=keeper, control=control):
         seen.append(event)
         if isinstance(event, Preparing):
@@ -109,7 +111,7 @@ def test_resuming_is_exact(tube, tmp_path):
     expected = losses(learn(volume, 6, whole))
     control = LocalControl()
     found = []
-    plan = Plan(method="supervised", steps=6, settings=SETTINGS, precision="float32", device="cpu")
+    plan = Plan(method="walk_teaching", steps=6, settings=SETTINGS, precision="float32", device="cpu")
     for event in train([volume], (0, 1), plan, keeper=begun, control=control):
         found += losses([event])
         if len(found) == 3:
@@ -120,7 +122,7 @@ def test_resuming_is_exact(tube, tmp_path):
     assert np.array_equal(rest.predictions["tube"].probabilities, whole.predictions["tube"].probabilities)
 
 
-def test_a_guided_model_segments_volumes_without_any_annotation(tube, tmp_path):
+def test_the_model_segments_volumes_without_any_annotation(tube, tmp_path):
     volume, _ = tube
     keeper = MemoryKeeper()
     learn(volume, 2, keeper)
@@ -143,44 +145,38 @@ def test_prediction_is_the_mean_of_network_and_walk_where_the_guide_covers(tube,
         parameter.data.zero_()  # the network now says ½ everywhere
     maps = join([m for _, m in predict_volume(model, volume.image, volume.spacing, labels=volume.labels)])
     working = working_image(model, volume.image, volume.spacing)
-    guide = guide_of(model, working, torch.from_numpy(volume.labels), volume.spacing[0])
+    guide = guide_of(model, working, torch.from_numpy(volume.labels))
     walk = guide.probabilities[3, 1].numpy() / 255
     assert np.allclose(maps.probabilities[1, 3] / 255, (0.5 + walk) / 2, atol=0.005)
     assert np.allclose(maps.disagreement[3] / 255, np.abs(walk - 0.5), atol=0.005)
     assert np.allclose(maps.probabilities[:, 4] / 255, 0.5, atol=0.005)  # an annotated plane: the network alone
 
 
-def sampler(volume: WorkingVolume, guide_channels: int) -> PlaneSampler:
-    still = Augmentation(turns=False, rotation=0)
-    return PlaneSampler(
-        [volume], labelled=40, unlabelled=0, crop=64, guide_channels=guide_channels, strength=still, seed=0
-    )
-
-
-def test_about_a_third_of_the_samples_come_without_the_guide(tube):
+def test_unlabelled_samples_come_with_what_the_walk_says_of_them(tube):
     volume, _ = tube
     image, labels = torch.from_numpy(volume.image), torch.from_numpy(volume.labels)
-    guide = make_guide(image, labels, 4.0, 2)
+    guide = make_guide(image, labels, 2)
     guided = WorkingVolume("tube", image, labels, 4.0, frozenset(), guide=guide)
-    batch = sampler(guided, 2).batch()
-    assert batch.image.shape == (40, 3, 64, 64)
-    empty = int((batch.image[:, 1:].abs().amax(dim=(1, 2, 3)) == 0).sum())
-    assert 6 <= empty <= 22
-    # What is shown is the guide's crop: its structure lies where the image's middle tube was annotated elsewhere.
-    index = int(torch.nonzero(batch.image[:, 1].amax(dim=(1, 2)) > 0)[0])
-    expected = guide.channels[batch.plane[index], 0].float() / 255
-    shown = batch.image[index, 1][batch.inside[index]].reshape(48, 48)
-    assert torch.allclose(shown, expected, atol=1e-3)
+    bare = WorkingVolume("bare", image, torch.full_like(labels, UNSAID), 4.0, frozenset())
+    still = Augmentation(turns=False, rotation=0)
+    sampler = PlaneSampler([guided, bare], labelled=2, unlabelled=30, crop=64, carried=2, strength=still, seed=0)
+    batch = sampler.batch()
+    assert batch.carried.shape == (32, 2, 64, 64)
+    for index, (v, plane) in enumerate(zip(batch.volume.tolist(), batch.plane.tolist(), strict=True)):
+        shown = batch.carried[index, :, batch.inside[index]].reshape(2, 48, 48)
+        worth = v == 0 and bool(guide.covers[plane])
+        assert torch.allclose(shown, guide.probabilities[plane] / 255 * worth, atol=1e-3)
+    assert PlaneSampler([guided], labelled=2, unlabelled=2, crop=64, strength=still).batch().carried is None
 
 
+@pytest.mark.parametrize("small", [True, False])
 @pytest.mark.parametrize(
-    ("labelled", "small", "classes", "expected"),
+    ("labelled", "classes", "expected"),
     [
-        ([1, 4, 7], True, 2, ("supervised", True)),
-        ([4], True, 2, ("mcscv2", False)),  # nothing can be carried from one slice
-        ([1, 4, 7], True, 40, ("mcscv2", False)),
-        ([1, 4, 7], False, 2, ("mcscv2", False)),
-        (range(9), True, 2, ("bcll", False)),
+        ([1, 4, 7], 2, "walk_teaching"),
+        ([4], 2, "mcscv2"),  # nothing can be carried from one slice
+        ([1, 4, 7], 40, "mcscv2"),
+        (range(9), 2, "bcll"),
     ],
 )
 def test_auto_chooses_by_what_is_there(tube, labelled, small, classes, expected):
@@ -188,6 +184,22 @@ def test_auto_chooses_by_what_is_there(tube, labelled, small, classes, expected)
     labels = np.full_like(truth, UNSAID)
     labels[list(labelled)] = truth[list(labelled)]
     chosen = TrainingVolume("tube", volume.image, volume.spacing, labels)
-    name, settings, reason = choose_method([chosen], classes, small=small)
-    assert (name, settings.get("guidance", False)) == expected
+    name, reason = choose_method([chosen], classes, small=small)
+    assert name == expected
     assert f"{len(labelled)} of 9 slices" in reason
+
+
+def test_models_of_the_first_version_are_read(tube, tmp_path):
+    volume, _ = tube
+    keeper = MemoryKeeper()
+    plan = Plan(method="supervised", steps=1, settings={"crop": 64}, precision="float32", device="cpu")
+    list(train([volume], (0, 1), plan, keeper=keeper))
+    saved(keeper, tmp_path)
+    description = json.loads((tmp_path / "model.json").read_text())
+    description["settings"] |= {"guidance": False, "beyond": "background"}
+    (tmp_path / "model.json").write_text(json.dumps(description))
+    assert Model.load(tmp_path).method.name == "supervised"
+    description["settings"]["guidance"] = True  # its network saw the walk
+    (tmp_path / "model.json").write_text(json.dumps(description))
+    with pytest.raises(InputError, match="do not fit the method 'supervised'"):
+        Model.load(tmp_path)

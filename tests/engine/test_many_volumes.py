@@ -45,11 +45,9 @@ def dice(predicted: np.ndarray, truth: np.ndarray, c: int) -> float:
     return 2 * ((predicted == c) & (truth == c)).sum() / ((predicted == c).sum() + (truth == c).sum())
 
 
-def learn(volumes, steps=120, **settings):
+def learn(volumes, steps=120, method="supervised", **settings):
     keeper = MemoryKeeper()
-    plan = Plan(
-        method="supervised", steps=steps, settings={**CALM, **settings}, precision="float32", device="cpu", threads=1
-    )
+    plan = Plan(method=method, steps=steps, settings={**CALM, **settings}, precision="float32", device="cpu", threads=1)
     events = list(train(volumes, (0, 1, 2), plan, keeper=keeper))
     assert isinstance(events[-1], Finished), events[-1]
     return keeper
@@ -72,11 +70,11 @@ def test_without_telling_what_was_looked_for_it_would_be_background():
     assert dice(learn(told).predictions["discs only"].labels, truth, 2) < 0.8
 
 
-def test_the_guide_says_nothing_about_classes_nobody_looked_for(tmp_path: Path):
+def test_the_walk_says_nothing_about_classes_nobody_looked_for(tmp_path: Path):
     volume, truth = two_structures("guided", 0)
     other, _ = two_structures("other", 1)
     partial = labelled(volume, truth, (1,))
-    keeper = learn([partial, labelled(other, truth, (1, 2))], 60, guidance=True)
+    keeper = learn([partial, labelled(other, truth, (1, 2))], 60, "walk_teaching")
     for name in ("model.safetensors", "model.json"):
         (tmp_path / name).write_bytes(keeper.files[name])
     model = Model.load(tmp_path)
@@ -87,6 +85,6 @@ def test_the_guide_says_nothing_about_classes_nobody_looked_for(tmp_path: Path):
     total = maps.probabilities.astype(int).sum(axis=0)
     assert np.abs(total - 255).max() <= 2
     working = working_image(model, partial.image, partial.spacing)
-    guide = guide_of(model, working, torch.from_numpy(partial.labels), 4.0, partial.unsought)
+    guide = guide_of(model, working, torch.from_numpy(partial.labels), partial.unsought)
     assert guide is not None
     assert guide.unsought == {2}

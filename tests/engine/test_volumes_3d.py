@@ -245,7 +245,6 @@ def test_hardly_any_label_is_said():
     assert not any("Less than 1 %" in text for text in texts(train([volume], (0, 1), plan(steps=1))))
 
 
-def test_planes_as_channels_and_guidance_are_refused():
-    for settings in ({"context": 1}, {"guidance": True}):
-        with pytest.raises(InputError, match="for methods that look at planes"):
-            list(train([ball()[0]], (0, 1), plan(settings=settings)))
+def test_planes_as_channels_are_refused():
+    with pytest.raises(InputError, match="for methods that look at planes"):
+        list(train([ball()[0]], (0, 1), plan(settings={"context": 1})))

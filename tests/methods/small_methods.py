@@ -16,6 +16,7 @@ from napari_semiseg.engine.model import setup_of
 from napari_semiseg.engine.streams import sampler_of
 from napari_semiseg.methods import Setup
 from napari_semiseg.networks import NetworkOutput
+from napari_semiseg.regions.guidance import make_guide
 from napari_semiseg.steps import completed
 
 PAIRS = {"crop": 64, "labelled_batch": 2, "unlabelled_batch": 2}
@@ -33,6 +34,7 @@ TINY = {
     "mean_teacher": PAIRS,
     "uamt": PAIRS,
     "ict": PAIRS,
+    "walk_teaching": PAIRS,
     "dct": PAIRS,
     "cct": PAIRS,
     "cps": PAIRS,
@@ -91,14 +93,19 @@ def shapes(classes=3, planes=6, side=64, labelled=(1, 4), seed=0) -> TrainingVol
 
 def draw_batch(method: methods.Method, volume: TrainingVolume, seed=0, *, plain=True) -> Batch:
     grid = WorkingGrid.of([volume], 512)
+    classes = 1 + int(volume.labels[volume.labels != UNSAID].max(initial=0))
     working = to_working([volume], grid, IntensityRule.of([volume]))
     targets = completed(method.targets(working, [volume], lambda: False))
     working = [
-        dataclasses.replace(v, extras={name: maps[i] for name, maps in targets.maps.items()})
+        dataclasses.replace(
+            v,
+            extras={name: maps[i] for name, maps in targets.maps.items()},
+            guide=make_guide(v.image, v.labels, classes, closed=method.closed) if method.walks else None,
+        )
         for i, v in enumerate(working)
     ]
     strength = Augmentation(turns=False, rotation=0) if plain else method.strength()
-    setup = setup_of(method, 3, grid, small=True)
+    setup = setup_of(method, classes, grid, small=True)
     return sampler_of(
         method, setup, working, strength=strength, seed=seed, correspondences=targets.correspondences
     ).batch()
@@ -115,7 +122,7 @@ def cut(batch: Batch, height: int, width: int) -> Batch:
 
 def built(method: methods.Method, classes=3, seed=0):
     torch.manual_seed(seed)
-    channels = method.channels(classes)
+    channels = method.channels
     setup = Setup(classes=classes, channels=channels, small=True, spacing=(5.0, 1.0, 1.0), planes=6)
     return method.networks(setup).train()
 

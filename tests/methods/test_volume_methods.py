@@ -60,17 +60,16 @@ def test_networks_of_thick_planes_halve_them_less_often():
 
 
 @pytest.mark.parametrize("name", ["mcf", "dual_stream"])
-@pytest.mark.parametrize("settings", [{"context": 1}, {"guidance": True}, {"beyond": "network"}, {"overlap": 1.0}])
+@pytest.mark.parametrize("settings", [{"context": 1}, {"beyond": "network"}, {"overlap": 1.0}])
 def test_impossible_settings_are_refused(name, settings):
     with pytest.raises(ValidationError):
         methods.get(name).preset("product", small=True, **settings)
 
 
-def test_only_planes_have_neighbours_and_guidance_as_channels():
-    for settings in ({"context": 1}, {"guidance": True}):
-        with pytest.raises(ValidationError, match="for methods that look at planes"):
-            methods.get("mc_net").preset("product", small=True, **settings)
-        assert methods.get("mc_net").preset("product", small=True, dimensions="2d", **settings)
+def test_only_planes_have_neighbours_as_channels():
+    with pytest.raises(ValidationError, match="for methods that look at planes"):
+        methods.get("mc_net").preset("product", small=True, context=1)
+    assert methods.get("mc_net").preset("product", small=True, dimensions="2d", context=1)
 
 
 def test_networks_of_volumes_have_the_width_norm_and_dropout_of_the_settings():

@@ -89,25 +89,6 @@ def test_complete_planes_cut_the_volume():
     assert not torch.equal(before[:, 5:12], after[:, 5:12])
 
 
-def test_only_slabs_with_wanted_planes_are_solved():
-    image, truth = ball()
-    labels = np.full_like(truth, UNSAID)
-    labels[[0, 4, 8, 12]] = truth[[0, 4, 8, 12]]
-    unit, seeds = to_unit_range(image), torch.from_numpy(labels)
-    part, whole = random_walk(unit, seeds, 2, planes=[6]), random_walk(unit, seeds, 2)
-    assert torch.equal(part[:, 4:9], whole[:, 4:9])
-    assert float(part[1, :4].max()) == float(part[1, 9:].max()) == 0
-
-
-def test_a_wanted_plane_beyond_the_annotated_ones_is_reached():
-    image, truth = ball()
-    labels = np.full_like(truth, UNSAID)
-    labels[[4, 6]] = truth[[4, 6]]
-    found = random_walk(to_unit_range(image), torch.from_numpy(labels), 2, planes=[8])
-    assert float(found[1, 8].max()) > 0.9
-    assert (found[1, 8].numpy() > 0.5)[truth[8] == 1].mean() > 0.9
-
-
 def test_large_slabs_are_solved_more_coarsely_but_alike(monkeypatch):
     image, truth = ball()
     labels = np.full_like(truth, UNSAID)

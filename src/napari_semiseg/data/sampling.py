@@ -21,7 +21,6 @@ _FOREGROUND_SHARE = 0.7
 # methods.md 12-H: corrected planes are at least this part of the labelled samples, and weigh double.
 _CORRECTED_SHARE = 0.25
 _CORRECTED_WEIGHT = 2.0
-_UNGUIDED_SHARE = 0.35
 
 MEMORY_ORDER = {2: torch.channels_last, 3: torch.channels_last_3d}
 """By spatial axes: the order in memory in which convolutions are fastest, on CPUs and GPUs alike."""
@@ -56,6 +55,9 @@ class Batch:
         None where every class was looked for everywhere.
     merged : Tensor of bool, shape (B, K ≤ C), or None
         Which classes such a pixel may be, by sample; column 0 is true.
+    carried : Tensor of float32, shape (B, C, H, W), or None
+        Probabilities that the guide of the volume gives (`data.guide`), 0 throughout where it says nothing; None where
+        nobody asked.
     correspondences : Correspondences or None
         Where the anatomy of the samples is in other slices, if the method found out.
     """
@@ -72,6 +74,7 @@ class Batch:
     extras: Mapping[str, Tensor] = field(default_factory=dict)
     either: Tensor | None = None
     merged: Tensor | None = None
+    carried: Tensor | None = None
     correspondences: Correspondences | None = None
 
     @property
@@ -127,9 +130,8 @@ class PlaneSampler:
         Side of the crops in pixels.
     context : int
         Neighbouring planes on either side that are further channels.
-    guide_channels : int
-        Channels of the volumes' guides that follow; in a third of the samples they are empty, so that a network also
-        learns to do without.
+    carried : int
+        Number of classes of which batches tell what the volumes' guides say; 0: they do not.
     strength : Augmentation
     seed : int
     correspondences : Correspondences, optional
@@ -144,7 +146,7 @@ class PlaneSampler:
         unlabelled: int,
         crop: int,
         context: int = 0,
-        guide_channels: int = 0,
+        carried: int = 0,
         strength: aug.Augmentation,
         seed: int = 0,
         correspondences: Correspondences | None = None,
@@ -153,7 +155,7 @@ class PlaneSampler:
         self.volumes = list(volumes)
         self.crop = crop
         self.context = context
-        self.guide_channels = guide_channels
+        self.carried = carried
         self.strength = strength
         self.rng = np.random.default_rng(seed)
         said = [volume.said().numpy() for volume in self.volumes]
@@ -198,6 +200,7 @@ class PlaneSampler:
             position=torch.tensor([p * self.volumes[v].plane_spacing for v, p in chosen]),
             affine=torch.stack([sample["affine"] for sample in samples]),
             **either,
+            carried=torch.stack([sample["carried"] for sample in samples]) if self.carried else None,
             extras={
                 name: torch.stack([sample["extras"][name] for sample in samples]) for name in self.volumes[0].extras
             },
@@ -263,24 +266,24 @@ class PlaneSampler:
         change = aug.draw_photometric(self.rng, self.strength)
         grid = aug.sampling_grid(transform, self.crop, shape)
         affine = torch.from_numpy(transform.affine.astype(np.float32))
-        return {**self._cut(volume, p, grid, change), "affine": affine}
+        return {**self._cut(volume, p, grid, change), "affine": affine, "carried": self._carried(volume, p, grid)}
+
+    def _carried(self, volume: WorkingVolume, p: int, grid: Tensor) -> Tensor:
+        """Cut what the guide says out of a volume; nothing where it is worth nothing."""
+        if volume.guide is None or not self.carried or not bool(volume.guide.covers[p]):
+            return torch.zeros((self.carried, self.crop, self.crop))
+        return aug.crop_image(volume.guide.probabilities[p].to(torch.float32) / 255, grid)
 
     def _cut(self, volume: WorkingVolume, p: int, grid: Tensor, change: aug.Photometric) -> dict[str, Any]:
         """Cut image, labels and further maps of one sample out of a volume."""
         channels = volume.image[neighbours(p, len(volume.image), self.context)]
         image = aug.change_intensity(aug.crop_image(channels, grid), change)
         return {
-            "image": torch.cat([image, self._guide(volume, p, grid)]) if self.guide_channels else image,
+            "image": image,
             "label": aug.crop_map(volume.labels[p][None], grid)[0],
             "inside": aug.inside(grid),
             "extras": {name: aug.crop_map(values[p][None], grid)[0] for name, values in volume.extras.items()},
         }
-
-    def _guide(self, volume: WorkingVolume, p: int, grid: Tensor) -> Tensor:
-        """Return the crop of the guide's channels, or none of what it says."""
-        if self.rng.random() < _UNGUIDED_SHARE or volume.guide is None:
-            return torch.zeros((self.guide_channels, self.crop, self.crop))
-        return aug.crop_image(volume.guide.channels[p].to(torch.float32) / 255, grid)
 
 
 def neighbours(plane: int, planes: int, context: int) -> list[int]:

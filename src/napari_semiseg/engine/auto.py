@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from napari_semiseg.data.volumes import COMPLETE_SHARE, UNSAID, TrainingVolume
 from napari_semiseg.engine.plan import Plan
 from napari_semiseg.errors import InputError
 
-_MOST_GUIDED = 24  # classes; a guide is a further input channel for each, too many for a small network
+_MOST_CARRIED = 24  # classes; of each the probability at every voxel is kept in memory
 
 if TYPE_CHECKING:
     from napari_semiseg.methods import Method
@@ -39,12 +39,11 @@ def method_of(plan: Plan, volumes: Sequence[TrainingVolume], classes: int, *, sm
     from napari_semiseg import methods
 
     name, reason = plan.method, f"{plan.method} was asked for"
-    settings: dict[str, Any] = {}
     if name == "auto":
-        name, settings, reason = choose_method(volumes, classes, small=small)
+        name, reason = choose_method(volumes, classes, small=small)
     kind = methods.get(name)
     try:
-        return kind.preset(plan.preset, small=small, **{**settings, **plan.settings}), reason
+        return kind.preset(plan.preset, small=small, **plan.settings), reason
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
@@ -54,7 +53,7 @@ def method_of(plan: Plan, volumes: Sequence[TrainingVolume], classes: int, *, sm
         ) from None
 
 
-def choose_method(volumes: Sequence[TrainingVolume], classes: int, *, small: bool) -> tuple[str, dict[str, Any], str]:
+def choose_method(volumes: Sequence[TrainingVolume], classes: int, *, small: bool) -> tuple[str, str]:
     """Choose a method.
 
     Parameters
@@ -67,7 +66,7 @@ def choose_method(volumes: Sequence[TrainingVolume], classes: int, *, small: boo
 
     Returns
     -------
-    name, settings, reason
+    name, reason
         The reason is one sentence for the annotator.
     """
     parts = [(volume.labels != UNSAID).mean(axis=(1, 2)) for volume in volumes]
@@ -78,13 +77,11 @@ def choose_method(volumes: Sequence[TrainingVolume], classes: int, *, small: boo
     if scribbled:
         what += f", {scribbled} of them by scribbles"
     if others == 0:
-        return "bcll", {}, f"{what}, so nothing is left for semi-supervision: boundary contrast sharpens the edges"
-    if not small:
-        return "mcscv2", {}, f"{what}: a CNN and a Transformer teach each other on the {others} others"
+        return "bcll", f"{what}, so nothing is left for semi-supervision: boundary contrast sharpens the edges"
     carried = any((part > 0).sum() >= 2 for part in parts)
-    if carried and classes <= _MOST_GUIDED:
-        reason = (
-            f"{what} and there is no GPU: a small network learns from them and from where a random walk carries them"
-        )
-        return "supervised", {"guidance": True}, reason
-    return "mcscv2", {}, f"{what} and there is no GPU: two small networks teach each other on the {others} others"
+    machine = "" if not small else " and there is no GPU"
+    if carried and classes <= _MOST_CARRIED:
+        taught = "a network learns from them, from where a random walk carries them and from its own average"
+        return "walk_teaching", f"{what}{machine}: {taught} on the {others} others"
+    pair = "two small networks" if small else "a CNN and a Transformer"
+    return "mcscv2", f"{what}{machine}: {pair} teach each other on the {others} others"

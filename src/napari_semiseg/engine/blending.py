@@ -1,4 +1,4 @@
-"""What several networks, looks and a guide say of planes, put together."""
+"""What several networks and a guide say of planes, put together."""
 
 from __future__ import annotations
 
@@ -8,30 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from napari_semiseg.data.guide import Guide
+from napari_semiseg.data.guide import Guide, shared_out
 from napari_semiseg.engine.model import Model
 
 Blend = tuple[Tensor, Tensor | None]
 """Probabilities of planes on the grid of the volume, (planes, C, rows, columns), and disagreement (planes, 1, …)."""
-
-
-def average(looks: Sequence[Tensor], guide: Guide | None) -> Tensor:
-    """Average the looks with and without the guide, which says nothing about the classes nobody looked for."""
-    if guide is None:
-        return looks[0]
-    guided, bare = looks
-    return 0.5 * (_shared_out(guided, bare, guide.unsought) + bare)
-
-
-def _shared_out(probabilities: Tensor, by: Tensor, unsought: frozenset[int]) -> Tensor:
-    """Share the mass of background and the unsought classes out among them as other probabilities do."""
-    if not unsought:
-        return probabilities
-    group = [0, *sorted(unsought)]
-    share = by[:, group] + 1e-6
-    shared = probabilities.clone()
-    shared[:, group] = probabilities[:, group].sum(dim=1, keepdim=True) * share / share.sum(dim=1, keepdim=True)
-    return shared
 
 
 def blended(
@@ -48,7 +29,7 @@ def blended(
     disagreement = None
     if len(probabilities) > 1:
         disagreement = _difference(probabilities[0], probabilities[1])
-    elif model.method.guidance:
+    elif model.method.walks:
         disagreement = torch.zeros_like(mean[:, :1])
     if guide is not None:
         mean, disagreement = _vote(mean, disagreement, guide, planes)
@@ -65,7 +46,8 @@ def tempered(probabilities: Tensor, temperature: float) -> Tensor:
 def _vote(mean: Tensor, disagreement: Tensor | None, guide: Guide, planes: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Average networks and guide on the planes that it covers; where they differ is the disagreement there."""
     chosen = list(planes)
-    carried = _shared_out(guide.probabilities[chosen].to(mean.device, torch.float32) / 255, mean, guide.unsought)
+    group = torch.tensor([[c == 0 or c in guide.unsought for c in range(mean.shape[1])]], device=mean.device)
+    carried = shared_out(guide.probabilities[chosen].to(mean.device, torch.float32) / 255, mean, group)
     covered = guide.covers[chosen].to(mean.device)[:, None, None, None]
     apart = _difference(mean, carried)
     return (

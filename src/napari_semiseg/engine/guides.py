@@ -13,15 +13,13 @@ from napari_semiseg.regions.guidance import guiding
 from napari_semiseg.steps import completed
 
 
-def guide_of(
-    model: Model, working: Tensor, labels: Tensor, plane_spacing: float, unsought: frozenset[int] = frozenset()
-) -> Guide | None:
+def guide_of(model: Model, working: Tensor, labels: Tensor, unsought: frozenset[int] = frozenset()) -> Guide | None:
     """Return the guide of a volume: `guiding_of`, to its end."""
-    return completed(guiding_of(model, working, labels, plane_spacing, unsought))
+    return completed(guiding_of(model, working, labels, unsought))
 
 
 def guiding_of(
-    model: Model, working: Tensor, labels: Tensor, plane_spacing: float, unsought: frozenset[int] = frozenset()
+    model: Model, working: Tensor, labels: Tensor, unsought: frozenset[int] = frozenset()
 ) -> Generator[float, None, Guide | None]:
     """Make the guide of a volume on the working grid; None where the model does without.
 
@@ -31,8 +29,6 @@ def guiding_of(
     working : Tensor of float32, shape (planes, rows, columns)
     labels : Tensor of uint8, same shape
         Class indices, 255 not said.
-    plane_spacing : float
-        mm.
     unsought : frozenset of int
         Class indices for which a label of 0 may stand besides background.
 
@@ -41,8 +37,7 @@ def guiding_of(
     float
         Which part is done, 0…1.
     """
-    if not model.method.guidance:
+    if not model.method.walks:
         return None
-    closed = model.method.beyond == "background"
-    guide = yield from guiding(working, labels, plane_spacing, model.setup.classes, closed=closed)
+    guide = yield from guiding(working, labels, model.setup.classes, closed=model.method.closed)
     return None if guide is None else replace(guide, unsought=unsought)

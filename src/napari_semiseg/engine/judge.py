@@ -69,7 +69,7 @@ def judge_later(model: Model, volumes: Iterable[TrainingVolume], dtype: torch.dt
         for volume in volumes:
             if volume.judged:
                 (working,) = to_working([volume], model.grid, model.rule)
-                guide = guide_of(model, working.image, working.labels, working.plane_spacing, volume.unsought)
+                guide = guide_of(model, working.image, working.labels, volume.unsought)
                 yield dataclasses.replace(working, guide=guide), volume
 
     return judge(model, prepared(), dtype)

@@ -21,6 +21,7 @@ from napari_semiseg.methods import Method, Setup
 
 _FORMAT = "napari-semiseg model"
 _VERSION = 1
+_RETIRED = {"guidance": False, "beyond": "background"}  # settings that every method had in version 0.1
 _SAMPLES = {2: "planes", 3: "volumes"}
 
 # A network takes weights over where they fill at least this part of it, so that a chance match of two small layers is
@@ -96,8 +97,8 @@ class Model:
 
     @property
     def has_disagreement(self) -> bool:
-        """Whether predictions come from two sources that may differ: two networks, or a network and the guide."""
-        return len(self.method.shares()) > 1 or self.method.guidance
+        """Whether predictions come from two sources that may differ: two networks, or a network and a walk."""
+        return len(self.method.shares()) > 1 or self.method.walks
 
     def files(self) -> dict[str, bytes]:
         """Return the model as the contents of ``model.safetensors`` and ``model.json``."""
@@ -236,7 +237,7 @@ def setup_of(method: Method, classes: int, grid: WorkingGrid, *, small: bool) ->
     """Return what a method's networks are built for."""
     return Setup(
         classes=classes,
-        channels=method.channels(classes),
+        channels=method.channels,
         small=small,
         spacing=(grid.plane_spacing or grid.spacing, grid.spacing, grid.spacing),
         planes=grid.planes,
@@ -266,7 +267,10 @@ def _described(file: Path) -> _Description:
 def _method_of(description: _Description, file: Path) -> Method:
     """Return the method with the settings that the model was trained with."""
     try:
-        return methods.get(description.method).model_validate(description.settings)
+        kind = methods.get(description.method)
+        known = kind.model_fields
+        settings = {k: v for k, v in description.settings.items() if k in known or _RETIRED.get(k, ...) != v}
+        return kind.model_validate(settings)
     except ValidationError as error:
         raise InputError(
             f"The settings in {file} do not fit the method {description.method!r} "

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_semiseg.data.guide import Guide, with_guide
+from napari_semiseg.data.guide import Guide
 from napari_semiseg.data.sampling import neighbours
 from napari_semiseg.data.working import resample_image, resample_labels
-from napari_semiseg.engine.blending import Blend, average, blended
+from napari_semiseg.engine.blending import Blend, blended
 from napari_semiseg.engine.guides import guide_of
 from napari_semiseg.engine.maps import Maps, finished
 from napari_semiseg.engine.model import Model
@@ -80,8 +80,7 @@ def predict_planes(
     dtype : torch.dtype
         bfloat16 computes in mixed precision.
     guide : Guide, optional
-        Of the volume, for models that were trained with guidance. The networks look at each plane with and without it,
-        and where it covers a plane it has half of the say.
+        Of the volume, for methods that a random walk teaches: where it covers a plane it has half of the say.
     """
     return finished(model, predict_probabilities(model, working, planes, shape, dtype, guide=guide))
 
@@ -163,11 +162,7 @@ def _look(
     device = next(model.networks.parameters()).device
     channels = [neighbours(p, len(working), model.method.context) for p in planes]
     image = torch.stack([working[c] for c in channels])
-    views = [None] if guide is None else [guide, None]
-    extra = model.method.guide_channels(model.setup.classes)
-    looks = [_probabilities(model, with_guide(image, view, planes, extra).to(device), dtype) for view in views]
-    joined = [average(each, guide) for each in zip(*looks, strict=True)]
-    return blended(model, joined, shape, guide, planes)
+    return blended(model, _probabilities(model, image.to(device), dtype), shape, guide, planes)
 
 
 def _slabs(model: Model, working: Tensor, dtype: torch.dtype, *, overlap: float) -> Iterator[Slab | None]:
@@ -208,7 +203,7 @@ def predict_volume(
     dtype : torch.dtype
         bfloat16 computes in mixed precision.
     labels : ndarray of uint8, same shape, optional
-        What is annotated (class indices, 255 not said), for models that were trained with guidance.
+        What is annotated (class indices, 255 not said), for methods that a random walk teaches.
     unsought : frozenset of int
         Class indices that nobody looked for, where it is annotated.
 
@@ -241,7 +236,7 @@ def volume_steps(
     guide = None
     if labels is not None:
         seeds = resample_labels(torch.from_numpy(np.ascontiguousarray(labels)), (working.shape[1], working.shape[2]))
-        guide = guide_of(model, working, seeds, spacing[0], unsought)
+        guide = guide_of(model, working, seeds, unsought)
     for first in range(0, len(image), block):
         planes = range(first, min(first + block, len(image)))
         yield Advance(

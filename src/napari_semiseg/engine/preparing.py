@@ -45,7 +45,7 @@ def _guides(model: Model, volumes: Sequence[WorkingVolume]) -> Generator[Event, 
         def tell(part: float, done: int = index) -> Event:
             return events.Preparing(task=_CARRYING, progress=(done + part) / len(volumes))
 
-        work = guiding_of(model, volume.image, volume.labels, volume.plane_spacing, volume.unsought)
+        work = guiding_of(model, volume.image, volume.labels, volume.unsought)
         guides.append((yield from told(work, tell)))
     return guides
 

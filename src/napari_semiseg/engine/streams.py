@@ -57,7 +57,7 @@ def sampler_of(
         unlabelled=unlabelled,
         crop=method.crop,
         context=method.context,
-        guide_channels=method.guide_channels(setup.classes),
+        carried=setup.classes if method.walks else 0,
         strength=strength,
         seed=seed,
         correspondences=correspondences,

@@ -43,5 +43,5 @@ def auto_sentence(states: Sequence[Sequence[SliceState]], classes: int, *, small
         )
         for index, volume in enumerate(states)
     ]
-    name, _, reason = choose_method(volumes, classes, small=small)
+    name, reason = choose_method(volumes, classes, small=small)
     return f"Would pick {name}: {reason}."

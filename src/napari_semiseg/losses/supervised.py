@@ -95,6 +95,38 @@ def dice_loss(
     return (losses * counted).sum() / counted.sum().clamp(min=1)
 
 
+def soft_cross_entropy(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Σ m·(−Σ_c t_c log p_c) / max(Σ [m > 0], 1), for targets that are probabilities.
+
+    Parameters
+    ----------
+    logits, target : Tensor, shape (B, C, …)
+    weight : Tensor, shape (B, …)
+        m, 0 where there is no target.
+    """
+    losses = -(target * logits.float().log_softmax(dim=1)).sum(dim=1)
+    return (losses * weight).sum() / (weight > 0).sum().clamp(min=1)
+
+
+def soft_dice_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """1 − (1/C) Σ_c (2 Σ m p_c t_c + 1) / (Σ m (p_c + t_c) + 1), sums over the whole batch.
+
+    The sums are not of squares as in `dice_loss`, so decided answers are favoured over ones as open as the target.
+
+    Parameters
+    ----------
+    logits, target : Tensor, shape (B, C, …)
+    weight : Tensor, shape (B, …)
+        m, 0 where there is no target.
+    """
+    mask = weight[:, None]
+    probabilities = logits.float().softmax(dim=1)
+    axes = [0, *range(2, logits.dim())]
+    both = (mask * probabilities * target).sum(axes)
+    total = (mask * (probabilities + target)).sum(axes)
+    return 1 - ((2 * both + 1) / (total + 1)).mean()
+
+
 def entropy(logits: Tensor) -> Tensor:
     """H(p) = −Σ_c p_c log p_c in [0, ln C], shape (B, …) for logits (B, C, …)."""
     log_probabilities = logits.float().log_softmax(dim=1)

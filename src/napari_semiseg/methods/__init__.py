@@ -24,6 +24,7 @@ from napari_semiseg.methods.mcscv2 import CertaintyContrast
 from napari_semiseg.methods.mean_teacher import MeanTeacher
 from napari_semiseg.methods.supervised import Supervised
 from napari_semiseg.methods.uamt import UncertaintyAwareTeacher
+from napari_semiseg.methods.walk_teaching import WalkTeaching
 
 __all__ = ["Method", "Rate", "Setup", "get", "names"]
 
@@ -45,6 +46,7 @@ _OWN = (
     MutualConsistency,
     MutualCorrection,
     DualStream,
+    WalkTeaching,
 )
 
 

@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from napari_semiseg.data.augmentation import Augmentation
-from napari_semiseg.data.guide import Guide
 from napari_semiseg.data.sampling import Batch
 from napari_semiseg.data.volumes import TrainingVolume
 from napari_semiseg.data.working import WorkingVolume
@@ -32,7 +31,7 @@ class Setup:
     classes : int
         Number of classes C, background included.
     channels : int
-        Input channels: 2·context+1 neighbouring planes, and those of the guide if there is one.
+        Input channels: 2·context+1 neighbouring planes.
     small : bool
         True where no GPU helps: banks and samples are smaller (methods.md 12-G).
     spacing : tuple of 3 floats
@@ -87,6 +86,9 @@ class Method(BaseModel):
     title: ClassVar[str]
     summary: ClassVar[str]
     uses_unlabelled: ClassVar[bool] = False
+    walks: ClassVar[bool] = False
+    """True where a random walk carries the annotated slices to the others: batches hold what it says, and it has
+    half of the say in the prediction (`data.guide`)."""
     needs_labels: ClassVar[bool] = True
     """False for pre-training: every slice counts as unlabelled, and the model predicts nothing."""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}, "product": {}, "product-small": {}}
@@ -99,16 +101,6 @@ class Method(BaseModel):
     )
     context: int = Field(
         0, ge=0, le=3, description="Neighbouring planes on either side that the networks see as further channels"
-    )
-    guidance: bool = Field(
-        False,
-        description="The networks also see where a random walk carries the annotated slices, and the prediction is the "
-        "mean of both",
-    )
-    beyond: Literal["background", "network"] = Field(
-        "background",
-        description="With guidance, what lies beyond the first and the last annotated slice of a volume: background, "
-        "or what the network says",
     )
     labelled_batch: int = Field(4, ge=1, le=256, description="Labelled crops per step")
     unlabelled_batch: int = Field(4, ge=0, le=256, description="Unlabelled crops per step")
@@ -129,13 +121,15 @@ class Method(BaseModel):
         """Return the size of a sample: rows and columns, or planes, rows and columns."""
         return self.crop, self.crop
 
-    def channels(self, classes: int) -> int:
-        """Return the input channels of the networks for C classes: neighbouring planes, and the guide's."""
-        return 2 * self.context + 1 + self.guide_channels(classes)
+    @property
+    def channels(self) -> int:
+        """Input channels of the networks: the plane and its neighbours."""
+        return 2 * self.context + 1
 
-    def guide_channels(self, classes: int) -> int:
-        """Return how many of the input channels are the guide's."""
-        return Guide.count(classes) if self.guidance else 0
+    @property
+    def closed(self) -> bool:
+        """Where a random walk teaches: whether structures end at the outermost completely annotated slices."""
+        return True
 
     def networks(self, setup: Setup) -> nn.ModuleDict:
         """Build everything that is trained or kept: networks, projectors, heads, teachers, banks."""

@@ -69,8 +69,6 @@ class TwoStreams(VolumeMethod):
     }
 
     context: int = Field(0, ge=0, le=0, description="This method sees volumes, not planes with neighbours")
-    guidance: Literal[False] = Field(False, description="This method does without")
-    beyond: Literal["background"] = Field("background", description="This method does without guidance")
     labelled_batch: int = Field(2, ge=1, le=256, description="Labelled patches per step")
     unlabelled_batch: int = Field(2, ge=0, le=256, description="Unlabelled patches per step")
     learning_rate: float = Field(2e-3, gt=0, le=1, description="Highest learning rate")

@@ -58,9 +58,8 @@ class VolumeMethod(Method):
 
     @model_validator(mode="after")
     def _no_further_channels(self) -> VolumeMethod:
-        if self.spatial_axes == 3 and (self.context or self.guidance):
-            # Neighbouring planes of the guide show what is annotated on the plane itself.
-            raise ValueError("Neighbouring planes as channels and guidance are for methods that look at planes")
+        if self.spatial_axes == 3 and self.context:
+            raise ValueError("Neighbouring planes as channels are for methods that look at planes")
         return self
 
     def strides(self, setup: Setup) -> tuple[Stride, ...]:

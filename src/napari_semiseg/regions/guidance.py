@@ -1,9 +1,7 @@
-"""Carry annotated planes to the others, so that a network sees where structures must be beside what they look like.
+"""Carry annotated planes to the others by a random walk: it knows where structures must be, not what they look like.
 
-A random walk carries the annotated planes to the others. A network that sees its result beside the image learns on
-the annotated planes how far to trust it, because there the result comes from the *other* annotated planes. It is
-CCT-R's supervision by registration (T§6) between the slices of one volume: a source that is independent of the
-network's own errors.
+It is CCT-R's supervision by registration (T§6) between the slices of one volume: a source that is independent of the
+errors of the network that it teaches.
 """
 
 from __future__ import annotations
@@ -18,19 +16,14 @@ from napari_semiseg.data.volumes import UNSAID
 from napari_semiseg.regions.walker import to_unit_range, walked_slabs
 from napari_semiseg.steps import completed
 
-_FOLDS = 8  # with more annotated planes several, far from each other, are left out at a time
-_FAR_MM = 40.0
 
-
-def make_guide(
-    image: Tensor, labels: Tensor, plane_spacing: float, classes: int, *, closed: bool = True
-) -> Guide | None:
+def make_guide(image: Tensor, labels: Tensor, classes: int, *, closed: bool = True) -> Guide | None:
     """Carry the annotated planes of a volume to the others: `guiding`, to its end."""
-    return completed(guiding(image, labels, plane_spacing, classes, closed=closed))
+    return completed(guiding(image, labels, classes, closed=closed))
 
 
 def guiding(
-    image: Tensor, labels: Tensor, plane_spacing: float, classes: int, *, closed: bool = True
+    image: Tensor, labels: Tensor, classes: int, *, closed: bool = True
 ) -> Generator[float, None, Guide | None]:
     """Carry the annotated planes of a volume to the others.
 
@@ -40,8 +33,6 @@ def guiding(
         On the working grid.
     labels : Tensor of uint8, shape (planes, rows, columns)
         Class indices 0…C−1, 255 not said.
-    plane_spacing : float
-        mm.
     classes : int
         C, background included.
     closed : bool
@@ -65,27 +56,11 @@ def guiding(
     ends = _ends(labels) if closed else (None, None)
     probabilities = torch.zeros((classes, *labels.shape), dtype=torch.uint8)
     probabilities[0] = 255
+    yield 0.0
     for place, found in walked_slabs(unit, _closed(labels, ends), classes):
         probabilities[(slice(None), *place)] = _bytes(found)
-        yield 0.0
-    shown = probabilities.clone()
-    # Where the walk from the others does not come to, an annotated plane shows background and never itself.
-    shown[:, annotated] = 0
-    shown[0, annotated] = 255
-    folds = min(_FOLDS, len(annotated))
-    for fold in range(folds):
-        left_out = annotated[fold::folds]
-        rest = labels.clone()
-        rest[left_out] = UNSAID
-        # Without an outermost plane structures end at the next one.
-        rest = _closed(rest, _ends(rest)) if closed else rest
-        for (planes, rows, columns), found in walked_slabs(unit, rest, classes, planes=left_out.tolist()):
-            inside = left_out[(left_out >= planes.start) & (left_out < planes.stop)]
-            shown[:, inside, rows, columns] = _bytes(found[:, inside - planes.start])
-            yield (2 + fold) / (1 + folds)
-    far = _bytes((_distance(annotated, len(labels)) * plane_spacing / _FAR_MM).clamp(max=1))
+        yield place[0].stop / len(labels)
     return Guide(
-        channels=torch.cat([shown[1:], far[None, :, None, None].expand(1, *labels.shape)]).transpose(0, 1).contiguous(),
         probabilities=probabilities.transpose(0, 1).contiguous(),
         covers=_covered(torch.arange(len(labels)), annotated, ends) & ~said.flatten(1).all(dim=1),
         ends=ends,
@@ -117,13 +92,6 @@ def _covered(planes: Tensor, annotated: Tensor, ends: tuple[int | None, int | No
     below = (planes < annotated[0]) & (ends[0] is not None)
     above = (planes > annotated[-1]) & (ends[1] is not None)
     return between | below | above
-
-
-def _distance(annotated: Tensor, planes: int) -> Tensor:
-    """Return how many planes away the next annotated plane is; an annotated plane does not count for itself."""
-    apart = (torch.arange(planes)[:, None] - annotated[None]).abs().to(torch.float32)
-    apart[apart == 0] = torch.inf
-    return apart.amin(dim=1)
 
 
 def _bytes(values: Tensor) -> Tensor:

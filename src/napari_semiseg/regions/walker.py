@@ -7,7 +7,7 @@ operations. Planes that are labelled completely cut the volume into slabs that d
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -26,9 +26,7 @@ _TOLERANCE = 5e-3
 _WEAKEST = 1e-6  # no voxel is cut off from all others
 
 
-def random_walk(
-    image: Tensor, labels: Tensor, classes: int, *, beta: float | None = None, planes: Sequence[int] | None = None
-) -> Tensor:
+def random_walk(image: Tensor, labels: Tensor, classes: int, *, beta: float | None = None) -> Tensor:
     """Return the probability of every class between the outermost annotated planes.
 
     Parameters
@@ -42,8 +40,6 @@ def random_walk(
     beta : float, optional
         Penalty of intensity differences; a step costs exp(−β·g²/10σ), σ the standard deviation of the image. By default
         the higher the farther annotated planes are from each other.
-    planes : sequence of int, optional
-        Planes that are wanted; slabs without any of them are left at background. All by default.
 
     Returns
     -------
@@ -53,13 +49,13 @@ def random_walk(
     """
     result = torch.zeros((classes, *labels.shape))
     result[0] = 1
-    for place, found in walked_slabs(image, labels, classes, beta=beta, planes=planes):
+    for place, found in walked_slabs(image, labels, classes, beta=beta):
         result[(slice(None), *place)] = found
     return result
 
 
 def walked_slabs(
-    image: Tensor, labels: Tensor, classes: int, *, beta: float | None = None, planes: Sequence[int] | None = None
+    image: Tensor, labels: Tensor, classes: int, *, beta: float | None = None
 ) -> Iterator[tuple[tuple[slice, slice, slice], Tensor]]:
     """Yield where `random_walk` is not simply background, slab by slab, and the probabilities there.
 
@@ -75,12 +71,9 @@ def walked_slabs(
     if box is None:
         return
     annotated = torch.nonzero((labels != UNSAID).flatten(1).any(dim=1))[:, 0].tolist()
-    wanted = set(range(len(labels)) if planes is None else planes)
-    first, last = min([annotated[0], *(planes or [])]), max([annotated[-1], *(planes or [])])
-    for below, above in _slabs(labels, first, last):
-        if not wanted.isdisjoint(range(below, above + 1)):
-            place = (slice(below, above + 1), *box)
-            yield place, _solve(image[place], labels[place], classes, beta or _penalty(labels[place]))
+    for below, above in _slabs(labels, annotated[0], annotated[-1]):
+        place = (slice(below, above + 1), *box)
+        yield place, _solve(image[place], labels[place], classes, beta or _penalty(labels[place]))
 
 
 def _penalty(labels: Tensor) -> float:

@@ -142,10 +142,10 @@ class Round:
     def sources(self) -> str:
         """Whose predictions the disagreement map of this round compares, in words."""
         try:
-            guided = bool(read_json(self.path / "model.json")["settings"].get("guidance"))
-        except (InputError, KeyError, TypeError, AttributeError):
+            walks = read_json(self.path / "model.json")["method"] == "walk_teaching"
+        except (InputError, KeyError, TypeError):
             return "two predictions"
-        return "network and random walk" if guided else "two networks"
+        return "network and random walk" if walks else "two networks"
 
     @property
     def status(self) -> str:

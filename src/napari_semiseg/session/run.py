@@ -171,7 +171,12 @@ def _train(session: Session, round_: Round, control: Control, threads: int) -> I
             "train a new round to learn it.",
             level="warning",
         )
-    start = Model.load(round_.path) if resume else Model.load(earlier.path) if earlier is not None else None
+    start = Model.load(round_.path) if resume else None
+    if earlier is not None and not resume:
+        try:
+            start = Model.load(earlier.path)
+        except InputError as error:
+            yield events.Notice(text=f"This round starts afresh: {error}", level="warning")
     pretrained = None if resume else _pretrained(session, plan, config.get("pretrained"))
     keeper = SessionKeeper(round_, class_ids)
     for event in train(

@@ -31,7 +31,7 @@ class Subject:
         Image file or DICOM folder.
     read : callable
         Returns the image, what is annotated on it (class indices, 255 not said; None for nothing), which helps models
-        that were trained with guidance, and the class indices that nobody looked for.
+        that a random walk teaches, and the class indices that nobody looked for.
     """
 
     name: str

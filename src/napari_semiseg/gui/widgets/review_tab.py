@@ -111,7 +111,7 @@ class ReviewTab(QWidget):
                 allow(box, None)
             else:
                 missing = (
-                    "This round has one network without guidance, so nothing to disagree with."
+                    "This round has one network and no random walk, so nothing to disagree with."
                     if kind.key == "disagreement" and facts.predicted
                     else why_not
                 )
