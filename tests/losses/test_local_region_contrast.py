@@ -128,6 +128,21 @@ def test_images_without_regions_do_not_dilute_the_mean():
     assert both.item() == pytest.approx(alone.item(), rel=1e-6)
 
 
+def test_float32_even_under_autocast():
+    generator = torch.Generator().manual_seed(4)
+    features = tuple(torch.randn(1, 8, 12, 12, generator=generator) for _ in range(2))
+    regions = (torch.arange(144).reshape(1, 12, 12) // 36,) * 2
+    unit = [torch.nn.functional.normalize(torch.randn(5, 8, generator=generator), dim=1) for _ in range(3)]
+    values = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            local = lrc.local_loss(features, regions, samples=None)
+            values.append((local, lrc.image_contrast(*unit, torch.zeros(5, 5, dtype=torch.bool))))
+    assert torch.equal(values[0][0], values[1][0])
+    assert torch.equal(values[0][1], values[1][1])
+    assert lrc.local_loss(tuple(f.bfloat16() for f in features), regions).dtype == torch.float32
+
+
 def test_descent_makes_regions_agree_across_views():
     torch.manual_seed(0)
     features = [torch.randn(1, 8, 12, 12, requires_grad=True) for _ in range(2)]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from napari_semiseg.losses.patch_contrast import patch_contrast, tile_groups
+from napari_semiseg.losses.patch_contrast import TILES, patch_contrast, tile_groups
 
 UNSAID = 255
 
@@ -232,9 +232,10 @@ def test_maps_are_permuted_independently():
     assert torch.bincount(corners[:, 0], minlength=4).min() > 25
 
 
-@pytest.mark.parametrize(("side", "tile", "count"), [(224, 19, 144), (56, 28, 4), (28, 14, 4), (32, 28, 4)])
-def test_tiles_cover_the_map(side, tile, count):
-    assert len(tile_groups(1, side, side, tile).unique()) == count
+@pytest.mark.parametrize(("scale", "side", "count"), [(1, 224, 144), (4, 56, 4), (8, 28, 4), (4, 32, 4)])
+def test_tiles_of_19_28_and_14_pixels_cover_the_map(scale, side, count):
+    assert TILES == {1: 19, 4: 28, 8: 14}
+    assert len(tile_groups(1, side, side, TILES[scale]).unique()) == count
 
 
 def test_float32_even_under_autocast():

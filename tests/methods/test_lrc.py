@@ -78,6 +78,16 @@ def test_the_key_encoder_gets_no_gradient_and_follows_its_model():
     assert torch.equal(networks["follower"]["projector"][0].weight, networks["projector"][0].weight)
 
 
+def test_keys_are_made_with_running_statistics():
+    """Those of the batch would tell which key belongs to which query."""
+    method = tiny("lrc")
+    networks = built(method)
+    statistics = {k: v.clone() for k, v in networks["follower"].state_dict().items() if "running" in k}
+    assert statistics
+    method.losses(networks, draw_batch(method, stripes()), 0.5)
+    assert all(torch.equal(networks["follower"].state_dict()[key], value) for key, value in statistics.items())
+
+
 def test_keys_wait_in_the_queue_with_the_slices_they_come_from():
     method = tiny("lrc")
     networks = built(method)

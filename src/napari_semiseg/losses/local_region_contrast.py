@@ -57,10 +57,10 @@ def region_features(features: Tensor, regions: Tensor, numbers: Tensor, samples:
         places = torch.nonzero(torch.isin(index, numbers))[:, 0]
         rank = torch.searchsorted(numbers, index[places])
         sums = features.new_zeros(len(numbers), len(features)).index_add(0, rank, flat[:, places].T)
-        means = sums / torch.bincount(rank, minlength=len(numbers))[:, None]
     else:
-        means = flat[:, _drawn(index, numbers, samples)].mean(dim=2).T
-    return functional.normalize(means, dim=1, eps=1e-6)
+        sums = flat[:, _drawn(index, numbers, samples)].sum(dim=2).T
+    # Brought to length 1, a sum is what the mean is.
+    return functional.normalize(sums, dim=1, eps=1e-6)
 
 
 def _drawn(index: Tensor, numbers: Tensor, samples: int) -> Tensor:
