@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from small_methods import built, draw_batch, shapes, tiny
 
 from napari_semiseg import methods, networks
+from napari_semiseg.losses import certainty_contrast as cc
 from napari_semiseg.methods import mcsc
 from napari_semiseg.methods.contrast import SMALL, CertaintyGuided, Projectors, channels_of, shrink
 
@@ -79,21 +80,33 @@ def test_weight_of_the_contrast_counts_once():
     method = tiny("mcsc")
     parts, batch = built(method).eval(), draw_batch(method, shapes())
     once = patch_term(method, parts, batch).item()
+    outputs = {name: parts[name](batch.image) for name in PAIR}
+    torch.manual_seed(1)
+    assert once == pytest.approx(1e-3 * method._contrast(parts["projectors"], outputs, batch, 0.5).item(), rel=1e-5)
     assert patch_term(tiny("mcsc", contrast=3e-3), parts, batch).item() == pytest.approx(3 * once, rel=1e-5)
     assert "contrast" not in tiny("mcsc", contrast=0.0).losses(parts, batch, 0.5)
 
 
-@pytest.mark.parametrize("name", ["mcsc", "mcscv2"])
-def test_scales_add_up(name):
+@pytest.mark.parametrize(("name", "place", "function"), [("mcsc", mcsc, "patch_contrast"), ("mcscv2", cc, "contrast")])
+def test_scales_add_up(name, place, function, monkeypatch):
     """Every scale looks at features of its own size, odd sizes included."""
+    compared, original = [], getattr(place, function)
+
+    def compare(*arguments, **options):
+        compared.append(original(*arguments, **options))
+        return compared[-1]
+
+    monkeypatch.setattr(place, function, compare)
     batch = draw_batch(tiny(name), shapes())
     batch = dataclasses.replace(batch, image=batch.image[..., :50, :37], label=batch.label[..., :50, :37],
                                 inside=batch.inside[..., :50, :37])  # fmt: skip
     for scales in ((1,), (8,), (1, 4, 8)):
+        compared.clear()
         method = tiny(name, scales=scales)
         loss = patch_term(method, built(method), batch)
         loss.backward()
-        assert torch.isfinite(loss)
+        assert len(compared) == len(scales) * (1 if name == "mcsc" else len(PAIR))
+        assert loss.item() == pytest.approx(method.contrast * sum(value.item() for value in compared), rel=1e-5)
         assert loss.item() > 0
 
 

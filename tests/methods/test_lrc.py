@@ -11,6 +11,7 @@ from napari_semiseg.data.intensity import IntensityRule
 from napari_semiseg.data.volumes import TrainingVolume
 from napari_semiseg.data.working import WorkingGrid, to_working
 from napari_semiseg.errors import InputError
+from napari_semiseg.losses import local_region_contrast
 from napari_semiseg.steps import completed
 
 
@@ -46,7 +47,8 @@ def test_more_than_255_superpixels_keep_numbers_of_their_own():
     dark = numbers == 255
     assert numbers.max() > 255
     assert len(numbers[~dark].unique()) > 255
-    assert dark.float().mean() < 0.1
+    brightness = torch.from_numpy(blocks[0, 5::10, 5::10])
+    assert brightness[dark].max() < brightness[~dark].min()
 
 
 def test_superpixels_of_many_slices_are_sought_on_evenly_spread_ones_only():
@@ -99,6 +101,68 @@ def test_keys_wait_in_the_queue_with_the_slices_they_come_from():
     assert torch.allclose(keys.norm(dim=1), torch.ones(6), atol=1e-5)
     method.after_warm_start(networks)
     assert len(networks["queue"].content()[0]) == 0
+
+
+def test_keys_of_near_slices_are_no_negatives(monkeypatch):
+    """Against the batch while the queue is empty, then against the queue."""
+    seen = []
+
+    def compare(query, positive, negatives, excluded, temperature):
+        seen.append((negatives, excluded))
+        return query.sum()
+
+    monkeypatch.setattr(local_region_contrast, "image_contrast", compare)
+    method = tiny("lrc")
+    networks = built(method)
+    first, second = (draw_batch(method, shapes(planes=12), seed=seed) for seed in (0, 1))
+    method.losses(networks, first, 0.5)
+    remembered = networks["queue"].content()[0]
+    method.losses(networks, second, 0.5)
+    for (negatives, excluded), batch in zip(seen, (first, second), strict=True):
+        near = (batch.plane[:, None] - first.plane[None]).abs() <= 3
+        assert near.any()
+        assert not near.all()
+        assert torch.equal(excluded, near)
+        assert torch.equal(negatives, remembered)
+
+
+@pytest.fixture
+def mirrored(monkeypatch):
+    """A batch whose second view is its mirror image, brighter."""
+    batch = draw_batch(tiny("lrc"), stripes())
+    view = batch.image.flip(-1) + 1, batch.extras["regions"].flip(-1)
+    monkeypatch.setattr(type(tiny("lrc")), "_second_view", lambda self, batch: view)
+    return batch, *view
+
+
+def test_superpixels_of_both_views_are_compared_as_the_settings_say(mirrored, monkeypatch):
+    seen = []
+
+    def compare(features, regions, **options):
+        seen.append((features, regions, options))
+        return features[0].sum()
+
+    monkeypatch.setattr(local_region_contrast, "local_loss", compare)
+    method = tiny("lrc", samples=7, include_self=True, region_temperature=0.3)
+    networks = built(method).eval()
+    batch, image, turned = mirrored
+    method.losses(networks, batch, 0.5)
+    ((features, regions, options),) = seen
+    assert options == {"samples": 7, "temperature": 0.3, "include_self": True}
+    assert torch.equal(regions[0], batch.extras["regions"])
+    assert torch.equal(regions[1], turned)
+    for found, shown in zip(features, (batch.image, image), strict=True):
+        assert torch.allclose(found, networks["unet"](shown).logits, atol=1e-4)
+
+
+def test_keys_are_those_of_the_second_view(mirrored):
+    method = tiny("lrc")
+    networks = built(method)
+    batch, image, _ = mirrored
+    method.losses(networks, batch, 0.5)
+    follower = networks["follower"].eval()
+    expected = follower["projector"](follower["unet"].encode(image)[-1].mean(dim=(2, 3)))
+    assert torch.allclose(networks["queue"].content()[0], torch.nn.functional.normalize(expected, dim=1), atol=1e-5)
 
 
 def test_both_views_show_the_same_regions():

@@ -198,6 +198,9 @@ def test_ways_of_enlarging(how, stride):
         assert torch.allclose(exact, x if how == "nearest" else x[..., :1, :1, :1])
         # Interpolation makes values that were not there, repetition does not.
         assert (len(enlarged.unique()) == len(x.unique())) == (how == "nearest")
+    if how == "trilinear":  # corners stay where they are
+        ramp = up[0](torch.arange(5.0).expand(1, 4, 3, 4, 5))
+        assert torch.allclose(ramp[0, 0, 0, 0], torch.linspace(0, 4, 5 * stride[2]), atol=1e-5)
 
 
 @pytest.mark.parametrize("decoders", [0, 1, 4])
