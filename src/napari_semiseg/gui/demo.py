@@ -113,14 +113,16 @@ def wait(condition: Any, what: str, patience: float = _PATIENCE) -> None:
     SemisegError
         If it does not within ``patience`` seconds.
     """
-    from qtpy.QtWidgets import QApplication
+    from qtpy.QtCore import QEventLoop, QTimer
 
     until = time.monotonic() + patience
     while not condition():
         if time.monotonic() > until:
             raise SemisegError(f"The demonstration waited {patience:.0f} s for {what} in vain.")
-        QApplication.processEvents()
-        time.sleep(0.01)
+        # Only a loop that runs, unlike processEvents, also deletes the sliders that napari has no use for any more.
+        loop = QEventLoop()
+        QTimer.singleShot(10, loop.quit)
+        loop.exec()
 
 
 def settle(seconds: float = 1.0) -> None:
