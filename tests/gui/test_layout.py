@@ -23,6 +23,19 @@ def test_every_tab_is_as_wide_as_its_content_also_beside_a_scroll_bar(opened):
         assert content.minimumSizeHint().width() <= content.width(), panel.tabs.tabText(index)
 
 
+def test_the_title_below_a_plot_is_not_cut_off(opened):
+    panel, _ = opened
+    panel.tabs.setCurrentIndex(1)
+    panel.train.plot.setVisible(True)  # as it is once there are steps
+    panel.train.rounds.section.expand(animate=False)
+    QApplication.processEvents()
+    for chart in (panel.train.plot, panel.train.rounds.plot):
+        axis = chart.plot.getAxis("bottom")
+        letters = axis.label.mapRectToScene(axis.label.boundingRect())
+        assert letters.bottom() <= chart.plot.sceneRect().bottom() + 1
+        assert letters.top() >= axis.mapRectToScene(axis.boundingRect()).top()
+
+
 def test_content_that_needs_more_room_widens_the_panel(opened):
     panel, hands = opened
     hands.window.resize(1280, 800)

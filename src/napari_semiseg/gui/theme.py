@@ -85,4 +85,6 @@ def swatch(colour_name: str, size: int = 14) -> QIcon:
     painter.setBrush(QColor(colour_name))
     painter.drawRoundedRect(QRectF(2, 2, size * 4 - 4, size * 4 - 4), 8, 8)
     painter.end()
-    return QIcon(pixmap)
+    made = QIcon(pixmap)
+    made.addPixmap(pixmap, QIcon.Mode.Selected)  # Qt would dye it, and it would be another class's colour
+    return made

@@ -27,7 +27,7 @@ class DicePlot(QWidget):
             "Mean Dice on held-out slices by number of annotated slices; bars are 95 % intervals "
             "(bootstrap over slices)"
         )
-        self.plot.getPlotItem().layout.setContentsMargins(0, 8, 8, 4)
+        self.plot.getPlotItem().layout.setContentsMargins(0, 8, 8, 6)
         self.plot.setFixedHeight(150)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

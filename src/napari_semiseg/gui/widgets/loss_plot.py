@@ -28,7 +28,7 @@ class LossPlot(QWidget):
         self.plot.setToolTip("Loss of each term by training step; falling curves mean that the model learns")
         self.legend = QLabel()
         self.legend.setWordWrap(True)
-        self.plot.getPlotItem().layout.setContentsMargins(0, 8, 8, 0)
+        self.plot.getPlotItem().layout.setContentsMargins(0, 8, 8, 6)  # else the letters of "step" lose their feet
         self.plot.setFixedHeight(150)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

@@ -132,9 +132,9 @@ class SteadyLabel(QLabel):
         """Draw the text."""
         where = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter | Qt.TextFlag.TextWordWrap
         painter = QStylePainter(self)
-        painter.drawItemText(
-            self.rect(), int(where), self.palette(), self.isEnabled(), self._shown, self.foregroundRole()
-        )
+        indent = self.fontMetrics().horizontalAdvance("x") // 2  # that of an ordinary label, so that both are in line
+        place = self.contentsRect().adjusted(indent, 0, 0, 0)
+        painter.drawItemText(place, int(where), self.palette(), self.isEnabled(), self._shown, self.foregroundRole())
 
 
 def button(text: str, tooltip: str, pressed: Callable[[], object] | None = None) -> QPushButton:
