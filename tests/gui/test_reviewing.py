@@ -274,6 +274,12 @@ def the_sizes(panel, hands, folder, monkeypatch):
     hands.wait(lambda: desk.sizes.found or panel.messages.error.text(), 20)
     assert desk.sizes.found, panel.messages.error.text()
     assert sizes.table.rowCount() == 3
+    for index, entry in enumerate(desk.sizes.found):
+        texts = "\n".join(sizes.table.item(index, column).text() for column in range(3))
+        for part in (f"{entry.volume_ml:.2f} ml", f"{entry.voxels} voxels", f"{entry.slices} slices", "Ø", "×"):
+            assert part in texts
+    hands.window.resize(1280, 800)
+    hands.wait(lambda: sizes.table.horizontalHeader().length() <= sizes.table.viewport().width())
     hands.click(sizes.copy)
     assert QApplication.clipboard().text() == desk.sizes.as_text()
     monkeypatch.setattr("qtpy.QtWidgets.QFileDialog.getSaveFileName", lambda *a, **k: (str(folder / "s.csv"), ""))

@@ -8,15 +8,26 @@ from qtpy.QtWidgets import QApplication, QFileDialog, QHeaderView, QTableWidget,
 
 from napari_semiseg.gui.desk import Desk
 from napari_semiseg.gui.widgets.pieces import allow, button, caption, column, row
+from napari_semiseg.regions.measures import Measures
 
 COLUMNS = {
-    "Class": "Name of the class",
-    "ml": "Volume, ml",
-    "Voxels": "Number of voxels",
-    "Slices": "On how many slices it occurs",
-    "Ø mm": "Largest diameter: maximum Feret diameter in three dimensions, between corners of voxels, mm",
-    "Box mm": "Size of its bounding box along slices, rows and columns, mm",
+    "Class": "Name of the class, and on how many slices it occurs",
+    "Volume": "In ml, and the number of voxels",
+    "Extent": "Largest diameter (maximum Feret diameter in three dimensions, between corners of voxels), and size of "
+    "the bounding box along slices, rows and columns; mm",
 }
+
+
+def row_of(entry: Measures, names: dict[int, str]) -> tuple[str, ...]:
+    """Return two lines for each column, so that all of it finds room in the panel."""
+    size = "no extent"
+    if entry.extent_mm is not None:
+        size = f"Ø {entry.diameter_mm:.1f} mm\n{' × '.join(f'{length:.0f}' for length in entry.extent_mm)} mm"
+    return (
+        f"{names.get(entry.class_id, entry.class_id)}\n{entry.slices} slice{'s' * (entry.slices != 1)}",
+        f"{entry.volume_ml:.2f} ml\n{entry.voxels} voxel{'s' * (entry.voxels != 1)}",
+        size,
+    )
 
 
 class SizeTable(QWidget):
@@ -27,7 +38,7 @@ class SizeTable(QWidget):
         self.desk = desk
         self.table = QTableWidget(0, len(COLUMNS))
         self.table.setHorizontalHeaderLabels(list(COLUMNS))
-        self.table.setToolTip("One row per class; the titles say what is measured, and in which unit.")
+        self.table.setToolTip("One row per class; the titles say what is measured.")
         for index, tip in enumerate(COLUMNS.values()):
             item = self.table.horizontalHeaderItem(index)
             if item is not None:
@@ -36,9 +47,11 @@ class SizeTable(QWidget):
         numbers, titles = self.table.verticalHeader(), self.table.horizontalHeader()
         if numbers is not None and titles is not None:
             numbers.hide()
+            numbers.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
             titles.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+            titles.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         self.table.setMinimumHeight(90)
-        self.table.setMaximumHeight(160)
+        self.table.setMaximumHeight(190)
         self.measure = button(
             "Measure", "Measure annotation and prediction as they would be exported", lambda: desk.sizes.take()
         )
@@ -62,17 +75,10 @@ class SizeTable(QWidget):
         self.state.setText("measuring …" if sizes.busy else outdated)
         self.table.setRowCount(len(sizes.found))
         for index, entry in enumerate(sizes.found):
-            box = "–" if entry.extent_mm is None else " × ".join(f"{size:.0f}" for size in entry.extent_mm)
-            texts = (
-                names.get(entry.class_id, str(entry.class_id)),
-                f"{entry.volume_ml:.2f}",
-                str(entry.voxels),
-                str(entry.slices),
-                f"{entry.diameter_mm:.1f}",
-                box,
-            )
-            for column_index, text in enumerate(texts):
-                self.table.setItem(index, column_index, QTableWidgetItem(text))
+            for column_index, text in enumerate(row_of(entry, names)):
+                item = QTableWidgetItem(text)
+                item.setToolTip(text)
+                self.table.setItem(index, column_index, item)
 
     def _on_copy(self) -> None:
         clipboard = QApplication.clipboard()
