@@ -171,3 +171,26 @@ def test_a_layer_from_elsewhere_whose_session_is_gone_is_a_volume_like_any_other
     assert entry.name == "foreign"
     assert entry.geometry.shape == (4, 5, 6)
     assert entry.geometry.spacing == (3, 1, 2)
+
+
+def test_the_activity_dock_tells_how_far_a_run_is_and_how_long_it_goes_on():
+    from psygnal import Signal
+
+    from napari_semiseg.gui.activity import ActivityBar
+
+    class Run:
+        changed, progressed = Signal(), Signal()
+        phase, progress, remaining = Phase.STARTING, 0.0, None
+
+    run = Run()
+    activity = ActivityBar(run)
+    run.changed.emit()
+    bar = activity.bar
+    assert "starting" in bar.desc
+    run.phase, run.progress, run.remaining = Phase.TRAINING, 0.25, 90.0
+    run.changed.emit()
+    assert "25%, 1:30 left" in bar.desc
+    assert bar.n == bar.total // 4
+    run.phase = Phase.IDLE
+    run.progressed.emit()
+    assert activity.bar is None, "the bar of a run that is over stays in the dock"

@@ -186,6 +186,8 @@ class TrainTab(QWidget):
         if self.method.currentData() == "auto":
             self.summary.setText(self.desk.runs.auto_sentence())
         started = training.started
+        # A run says itself what was picked, and what it learns is to be seen without scrolling.
+        self.summary.setVisible(not (training.phase.active and started is not None))
         self.state.setText("" if started is None else f"{started.method} on {started.device}: {started.reason}")
         self.state.setVisible(started is not None)
         self.volumes.setText(outlook.which_volumes(facts))
