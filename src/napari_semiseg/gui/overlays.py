@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Labels, Layer
-from napari.utils.colormaps import DirectLabelColormap
+from napari.utils.colormaps import Colormap, DirectLabelColormap, ensure_colormap
 from numpy.typing import NDArray
 from psygnal import Signal
 
@@ -23,7 +23,17 @@ if TYPE_CHECKING:
     from napari_semiseg.session import LabelClass
 
 STORED = ("labels", "entropy", "disagreement", "probabilities")
+OPAQUE_FROM = 0.25
+"""Value of a map from which on its colour is as opaque as the layer."""
 CONTOUR = DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", 1: "#ffd60a"})
+
+
+def over_image(name: str) -> Colormap:
+    """Return a colormap of napari that is clear at 0: where a map says nothing, the image is as bright as ever."""
+    values = np.linspace(0, 1, 256)
+    colours = ensure_colormap(name).map(values)
+    colours[:, 3] = np.minimum(1, values / OPAQUE_FROM)
+    return Colormap(colours, name=f"{name}, clear at 0")
 
 
 class Overlays:
@@ -226,10 +236,10 @@ class Overlays:
             layer = Image(
                 stack,
                 name=kind.title,
-                colormap=kind.colormap,
+                colormap=over_image(kind.colormap),
                 contrast_limits=(0.0, 1.0),
                 blending="translucent_no_depth",
-                opacity=0.5,
+                opacity=0.7,
                 metadata=metadata,
                 **self._placement,
             )
