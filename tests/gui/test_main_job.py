@@ -32,15 +32,20 @@ def tick(hands, box):
     hands.qtbot.mouseClick(box, Qt.MouseButton.LeftButton, pos=QPoint(10, box.height() // 2))
 
 
-def train_shortly(panel, hands):
-    """Press Train with a small budget and wait for the whole-volume prediction."""
+def train_shortly(panel, hands, *, by_key=False):
+    """Press Train, or its key, with a small budget and wait for the whole-volume prediction."""
     panel.tabs.setCurrentIndex(1)
     panel.train.minutes.setValue(0.1)
     before = panel.desk.session.rounds() if panel.desk.session is not None else []
     hands.wait(lambda: panel.train.start.isEnabled(), 30)
-    hands.click(panel.train.start)
+    if by_key:
+        hands.key(Qt.Key.Key_T, Qt.KeyboardModifier.ShiftModifier)
+    else:
+        hands.click(panel.train.start)
     hands.wait(lambda: panel.desk.training.phase.active, 30)
+    hands.wait(panel.train.summary.isHidden, 60)  # the run says itself what was picked
     hands.wait(lambda: not panel.desk.training.phase.active, 180)
+    assert not panel.train.summary.isHidden()
     rounds = panel.desk.session.rounds()
     assert len(rounds) == len(before) + 1
     assert rounds[-1].status == "finished", rounds[-1].last_event()
@@ -100,7 +105,7 @@ def test_the_main_job(make_panel, image, tmp_path):
     hands.stroke((40, 40), (40, 60))  # a correction
     hands.wait(lambda: not desk.keeper.pending)
 
-    second = train_shortly(panel, hands)
+    second = train_shortly(panel, hands, by_key=True)
     assert second.config["continues"] == first.number
     corrected = desk.sheet.annotation.data[suggested].copy()
     desk.sheet.annotation.undo()  # a step from before the training

@@ -148,6 +148,9 @@ def test_the_class_table_adds_renames_recolours_and_removes(opened, monkeypatch)
     table.table.item(1, class_table.NAME).setText("Structure 1")
     assert desk.classes.get(2).name == "Atrium", "two classes of one name"
     assert "already" in panel.messages.error.text()
+    table.table.item(1, class_table.KEY).setText("y")
+    assert desk.classes.get(2).key == "2", "the key that accepts a prediction would paint"
+    assert "has a meaning already" in panel.messages.error.text()
     monkeypatch.setattr(class_table.QColorDialog, "getColor", lambda *_: QColor("#123456"))
     table.table.cellDoubleClicked.emit(1, class_table.COLOUR)
     assert desk.classes.get(2).colour == "#123456"

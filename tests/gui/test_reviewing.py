@@ -17,6 +17,7 @@ from napari_semiseg.session import Session, SliceState, folder
 from napari_semiseg.session.sample import create_sample
 
 pytestmark = pytest.mark.gui
+CONTROL = Qt.KeyboardModifier.ControlModifier
 FAST = {"method": "supervised", "device": "cpu", "settings": {"crop": 64, "longest_side": 64}}
 
 
@@ -50,6 +51,7 @@ def test_reviewing(make_panel, trained, tmp_path, monkeypatch):
     hands.wait(lambda: len(desk.history.rounds) == 2, 30)
     hands.qtbot.wait(200)
     the_strip(panel, hands)
+    a_map_leaves_the_image_as_it_is_where_it_says_nothing(panel, hands)
     next_slices(panel, hands)
     accepting_by_click(panel, hands)
     the_rounds(panel, hands)
@@ -113,6 +115,35 @@ def the_strip(panel, hands):
     desk.marks.set(reviewed, SliceState.UNLABELLED)
     hands.click(panel.strip.buttons["annotated", 1])
     assert sheet.plane in annotated
+
+
+def a_map_leaves_the_image_as_it_is_where_it_says_nothing(panel, hands):
+    desk, sheet = panel.desk, panel.desk.sheet
+    desk.show_overlay("labels", False)
+    sheet.go_to(desk.survey.found.ranked[0].plane)
+    entropy, image = sheet.overlays.stored.entropy[sheet.plane], sheet.image.data[sheet.plane]
+    certain = np.argwhere((entropy == 0) & (image > np.percentile(image, 80)))[0]
+    unsure = np.unravel_index(entropy.argmax(), entropy.shape)
+
+    def colours() -> list[list[int]]:
+        canvas = panel.viewer.screenshot(canvas_only=True, flash=False)
+        places = [hands.pixel(*voxel) for voxel in (certain, unsure)]
+        return [canvas[place.y(), place.x(), :3].tolist() for place in places]
+
+    before = colours()
+    hands.key(Qt.Key.Key_2, CONTROL)
+    assert sheet.overlays.visible("entropy")
+    assert panel.review.toggles["entropy"].isChecked()
+    after = colours()
+    hands.key(Qt.Key.Key_2, CONTROL)
+    assert not sheet.overlays.visible("entropy")
+    hands.key(Qt.Key.Key_1, CONTROL)
+    assert sheet.overlays.visible("labels")
+    hands.key(Qt.Key.Key_6, CONTROL)
+    assert "Compare two rounds first" in panel.messages.error.text()
+    panel.messages.clear_error()
+    assert after[0] == before[0]
+    assert after[1] != before[1]
 
 
 def next_slices(panel, hands):

@@ -75,8 +75,8 @@ class Desk:
     class_selected(class id), overlay_toggled(key), prediction_changed()
     place_wanted()
         The user wants to choose another place for the session.
-    keys_wanted()
-        The list of keys is to be shown.
+    keys_wanted(), training_wanted()
+        The list of keys is to be shown; a round is to begin with what the Train tab says.
     """
 
     message = Signal(str, str)
@@ -92,6 +92,7 @@ class Desk:
     prediction_changed = Signal()
     place_wanted = Signal()
     keys_wanted = Signal()
+    training_wanted = Signal()
 
     def __init__(self, viewer: ViewerModel):
         self.viewer = viewer

@@ -55,4 +55,7 @@ KINDS = (
 PROPOSAL = OverlayKind("proposal", "Preview", "What a tool would paint; grey: what it would erase", "labels")
 """Shown and hidden by the tools themselves, so it is none of those that are switched on in the Review tab."""
 
+SHORTCUT_OF = {kind.key: f"Control-{number}" for number, kind in enumerate(KINDS, 1)}
+"""Keys that show and hide them, in the order of the Review tab."""
+
 BY_KEY = {kind.key: kind for kind in (*KINDS, PROPOSAL)}

@@ -92,6 +92,7 @@ class Panel(QWidget):
         self.desk.outdated.connect(self.messages.take_back)
         self.desk.offer.connect(self.messages.show_offer)
         self.desk.keys_wanted.connect(self.show_keys)
+        self.desk.training_wanted.connect(self.train.begin)
         napari_viewer.events.theme.connect(self._on_theme)
         # napari destroys a dock that is closed by its cross, without a close event for what is inside.
         self._farewell = Farewell(self.desk, self.letters, self.activity, self.strip_dock)

@@ -11,6 +11,8 @@ from psygnal import Signal
 from napari_semiseg.engine.suggest import Suggestion
 from napari_semiseg.errors import InputError
 from napari_semiseg.gui.annotation_layer import set_plane
+from napari_semiseg.gui.marks import NO_VOLUME
+from napari_semiseg.gui.outlook import why_not_accept
 from napari_semiseg.gui.problems import told
 from napari_semiseg.session import SliceState, merge, swap_unsaid
 from napari_semiseg.session.summaries import suggestions
@@ -46,6 +48,28 @@ class Review:
     def has_prediction(self) -> bool:
         """Whether there is a prediction of the shown volume, or of a slice of it."""
         return self.desk.sheet is not None and self.desk.sheet.overlays.available("labels")
+
+    def why_not_show(self, overlay: str) -> str | None:
+        """Return why an overlay cannot be shown, None if it can."""
+        sheet, facts = self.desk.sheet, self.desk.runs.facts()
+        if sheet is None:
+            return NO_VOLUME
+        if overlay == "difference" and self.desk.history.comparison is None:
+            return "Compare two rounds first (list of rounds in the Train tab)."
+        if sheet.overlays.available(overlay):
+            return None
+        if overlay == "disagreement" and facts.predicted:
+            return "This round has one network and no random walk, so nothing to disagree with."
+        return why_not_accept(facts) or "The latest prediction has no such map."
+
+    @told
+    def toggle_overlay(self, overlay: str) -> None:
+        """Show an overlay that is hidden, hide one that is shown."""
+        reason = self.why_not_show(overlay)
+        if reason is not None:
+            raise InputError(reason)
+        assert self.desk.sheet is not None
+        self.desk.show_overlay(overlay, not self.desk.sheet.overlays.visible(overlay))
 
     @told
     def go_to_most_uncertain(self) -> None:

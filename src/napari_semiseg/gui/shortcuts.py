@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_semiseg.gui.accepting import KEY as ACCEPT_KEY
 from napari_semiseg.gui.outline_tool import KEY as OUTLINE_KEY
+from napari_semiseg.gui.overlay_kinds import BY_KEY, SHORTCUT_OF
 from napari_semiseg.gui.survey import HOLD_OUT_KEY, STEP_KEYS
 
 if TYPE_CHECKING:
@@ -58,6 +59,17 @@ _STEPS = tuple(
     for shift, title, direction in (("", "Next", 1), ("Shift-", "Previous", -1))
 )
 
+
+def _showing(overlay: str) -> Callable[[Any], Any]:
+    """Return what shows or hides an overlay."""
+    return lambda desk: desk.review.toggle_overlay(overlay)
+
+
+_OVERLAYS = tuple(
+    Shortcut(key, "Overlays", f"Show or hide: {BY_KEY[overlay].title}", _showing(overlay))
+    for overlay, key in SHORTCUT_OF.items()
+)
+
 SHORTCUTS = (
     Shortcut("Control-PageDown", "Volumes", "Next volume"),
     Shortcut("Control-PageUp", "Volumes", "Previous volume"),
@@ -72,6 +84,9 @@ SHORTCUTS = (
         lambda desk: desk.review.accept(overwrite=desk.accepting.overwrite),
     ),
     Shortcut(ACCEPT_KEY, "Prediction", "Accept by clicks, on or off", lambda desk: desk.accepting.toggle()),
+    *_OVERLAYS,
+    Shortcut("Shift-T", "Training", "Train, with what the Train tab says", lambda desk: desk.training_wanted.emit()),
+    Shortcut("Shift-Q", "Training", "Stop, and keep what was learned", lambda desk: desk.training.stop()),
     Shortcut("[", "Painting", "Smaller brush"),
     Shortcut("]", "Painting", "Larger brush"),
     Shortcut("X", "Painting", "Swap the selected class and the eraser"),

@@ -20,6 +20,7 @@ from napari_semiseg.gui import theme
 from napari_semiseg.gui.classes import BACKGROUND_COLOUR, BACKGROUND_ID, BACKGROUND_KEY
 from napari_semiseg.gui.desk import Desk
 from napari_semiseg.gui.problems import told
+from napari_semiseg.gui.shortcuts import SHORTCUTS
 from napari_semiseg.gui.widgets.pieces import allow, button, column, row
 
 COLOUR, NAME, KEY, LOCK = range(4)
@@ -152,6 +153,9 @@ class ClassTable(QWidget):
                 key = item.text().strip().upper()
                 if len(key) > 1 or (key and not key.isalnum()):
                     raise InputError(f"{item.text()!r} is no key; give one letter or digit.")
+                taken = next((entry.text for entry in SHORTCUTS if entry.key == key), None)
+                if taken is not None:
+                    raise InputError(f"The key {key} has a meaning already ({taken}); choose another one.")
                 self.desk.classes.update(class_id, key=key)
             elif item.column() == LOCK:
                 self.desk.brush.toggle_lock(class_id)

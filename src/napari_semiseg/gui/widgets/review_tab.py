@@ -9,7 +9,7 @@ from napari_semiseg.gui.accepting import KEY
 from napari_semiseg.gui.computed import BoundarySettings
 from napari_semiseg.gui.desk import Desk
 from napari_semiseg.gui.marks import NO_VOLUME
-from napari_semiseg.gui.overlay_kinds import BY_KEY, KINDS
+from napari_semiseg.gui.overlay_kinds import BY_KEY, KINDS, SHORTCUT_OF
 from napari_semiseg.gui.widgets.next_slices import NextSlices
 from napari_semiseg.gui.widgets.pieces import GAP, MARGIN, allow, button, caption, column, heading, row, whole
 
@@ -70,7 +70,7 @@ class ReviewTab(QWidget):
         ]
         for kind in KINDS:
             box = QCheckBox(kind.title)
-            box.setToolTip(kind.legend)
+            box.setToolTip(f"{kind.legend}. Key {SHORTCUT_OF[kind.key].replace('Control', 'Ctrl')}.")
             box.toggled.connect(lambda on, key=kind.key: desk.show_overlay(key, on))
             self.toggles[kind.key] = box
             legend = caption(kind.legend)
@@ -103,19 +103,7 @@ class ReviewTab(QWidget):
         )
         for kind in KINDS:
             box = self.toggles[kind.key]
-            if sheet is None:
-                allow(box, NO_VOLUME)
-            elif kind.key == "difference" and self.desk.history.comparison is None:
-                allow(box, "Compare two rounds first (list of rounds in the Train tab).")
-            elif sheet.overlays.available(kind.key):
-                allow(box, None)
-            else:
-                missing = (
-                    "This round has one network and no random walk, so nothing to disagree with."
-                    if kind.key == "disagreement" and facts.predicted
-                    else why_not
-                )
-                allow(box, missing or "The latest prediction has no such map.")
+            allow(box, self.desk.review.why_not_show(kind.key))
             box.blockSignals(True)
             box.setChecked(sheet is not None and sheet.overlays.visible(kind.key))
             box.blockSignals(False)

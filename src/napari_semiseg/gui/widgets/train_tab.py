@@ -107,11 +107,14 @@ class TrainTab(QWidget):
         desk = self.desk
         self.start = button(
             "Train",
-            "Start a training round on all annotated slices of the ticked volumes, in a process beside napari",
+            "Start a training round on all annotated slices of the ticked volumes, in a process beside napari (key "
+            "Shift-T)",
             self.begin,
         )
         self.pause = button("Pause", "Hold the training, or let it go on", lambda: desk.training.pause())
-        self.stop = button("Stop", "End the training now and keep what was learned", lambda: desk.training.stop())
+        self.stop = button(
+            "Stop", "End the training now and keep what was learned (key Shift-Q)", lambda: desk.training.stop()
+        )
         self.predict = button(
             "Predict now", "Predict the ticked volumes with what was learned so far", desk.runs.predict_now
         )
