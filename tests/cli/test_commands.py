@@ -1,4 +1,4 @@
-"""The main job on the command line, in real processes."""
+"""The main job on the command line, in real processes; what other tests run in one is made ready without."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import in_process
 import nibabel as nib
 import numpy as np
 import pytest
@@ -51,14 +52,20 @@ def heart(tmp_path):
     return tmp_path
 
 
-@pytest.fixture
-def session(heart):
-    semiseg("new", heart / "s.semiseg", "--volume", heart / "heart.nii.gz", "--labels", heart / "partial.nii.gz",
+def new(heart):
+    return ("new", heart / "s.semiseg", "--volume", heart / "heart.nii.gz", "--labels", heart / "partial.nii.gz",
             "--classes", "2=wall,5=cavity")  # fmt: skip
+
+
+@pytest.fixture
+def session(heart, capsys):
+    in_process.semiseg(capsys, *new(heart))
     return heart / "s.semiseg"
 
 
-def test_the_main_job(heart, session):
+def test_the_main_job(heart):
+    semiseg(*new(heart))
+    session = heart / "s.semiseg"
     events = lines(semiseg("train", session, "--steps", 60, "--method", "supervised", "--json", *FAST))
     assert events[0]["event"] == "Started"
     assert events[-1]["event"] == "Finished"
@@ -100,13 +107,15 @@ def test_a_second_round_continues_from_the_first(session):
 @pytest.mark.parametrize(
     "name", ["fba_net", *(pytest.param(name, marks=pytest.mark.slow) for name in ("mc_net", "mcf", "dual_stream"))]
 )
-def test_methods_of_volumes_train_and_predict(heart, session, name):
+def test_methods_of_volumes_train_and_predict(heart, session, capsys, name):
     small = [part for value in ("crop=32", "depth=8", "width=2", "longest_side=64") for part in ("--set", value)]
-    events = lines(semiseg("train", session, "--method", name, "--steps", 2, "--device", "cpu", *small, "--json"))
+    run = "train", session, "--method", name, "--steps", 2, "--device", "cpu", *small, "--json"
+    events = [json.loads(line) for line in in_process.semiseg(capsys, *run).splitlines()]
     assert events[0]["method"] == name
     assert [e["event"] for e in events].count("StepDone") == 2
     assert events[-1]["event"] == "Finished"
-    semiseg("predict", session, "--out", heart / "out.nii.gz", "--disagreement", heart / "d.nii.gz")
+    maps = "--out", heart / "out.nii.gz", "--disagreement", heart / "d.nii.gz"
+    in_process.semiseg(capsys, "predict", session, *maps)
     written = nib.load(heart / "out.nii.gz")
     assert np.array_equal(written.affine, nib.load(heart / "heart.nii.gz").affine)
     assert set(np.unique(written.dataobj)) <= {0, 2, 5}

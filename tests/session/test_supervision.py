@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from prepared_workers import PreparedSupervisor
 from small_sessions import only, plan, until
 
 from napari_semiseg.engine import events
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.clock
 @pytest.fixture
 def supervisor():
     """A supervisor that takes a worker for hung as soon as it does not answer."""
-    supervisor = Supervisor(patience=0.0)
+    supervisor = PreparedSupervisor(patience=0.0)
     supervisor.start()
     yield supervisor
     supervisor.kill()
@@ -70,7 +71,7 @@ def test_a_run_that_cannot_be_asked_to_stop_is_ended_if_it_is_ours(session, monk
 
 
 def test_a_long_step_costs_neither_time_nor_what_was_learned(session):
-    patient = Supervisor()
+    patient = PreparedSupervisor()
     patient.start()
     round_ = patient.train(session.path, plan(steps=100_000))
     until(round_, events.StepDone)
@@ -100,7 +101,7 @@ def test_a_long_step_costs_neither_time_nor_what_was_learned(session):
 
 def test_a_worker_that_never_comes_back_from_a_long_step_is_ended_in_the_end(session, monkeypatch):
     monkeypatch.setattr(supervision, "_LEAVE", 0.5)
-    patient = Supervisor()
+    patient = PreparedSupervisor()
     patient.start()
     round_ = patient.train(session.path, plan(steps=100_000))
     until(round_, events.StepDone)
@@ -114,7 +115,7 @@ def test_a_worker_that_never_comes_back_from_a_long_step_is_ended_in_the_end(ses
 
 
 def test_what_waits_behind_a_long_step_is_run_once(session):
-    patient = Supervisor()
+    patient = PreparedSupervisor()
     patient.start()
     first = patient.train(session.path, plan(steps=100_000))
     until(first, events.StepDone)
@@ -131,7 +132,7 @@ def test_what_waits_behind_a_long_step_is_run_once(session):
 def test_a_round_that_was_killed_keeps_its_last_checkpoint(session, supervisor):
     round_ = supervisor.train(session.path, plan(steps=100_000))
     until(round_, events.StepDone)
-    supervisor.stop(round_)
+    supervisor.stop(round_, timeout=30)
     checkpoint = (round_.path / "model.safetensors").read_bytes()
     supervisor.resume(session.path, round_)
     steps = round_.last_event()
@@ -188,7 +189,7 @@ def test_a_run_that_waits_behind_another_is_stopped_without_hurting_it(session, 
     supervisor.stop(second, timeout=0.1)
     assert supervisor.pid == worker
     assert first.status == "running"
-    supervisor.stop(first)
+    supervisor.stop(first, timeout=30)
     last = ended(second)
     assert isinstance(last, events.Finished)
     assert last.reason == "stopped"
@@ -208,7 +209,7 @@ def test_a_worker_that_outlived_its_viewer_is_ended_by_the_next_viewer(session, 
     until(round_, events.StepDone)
     left = supervisor.pid
     supervisor.close()
-    other = Supervisor(patience=0.0)
+    other = PreparedSupervisor(patience=0.0)
     watched = Round(round_.path)
     assert watched.status == "running"
     os.kill(left, signal.SIGSTOP)
@@ -253,7 +254,7 @@ def test_a_worker_that_died_idle_is_replaced_at_the_next_press(session, supervis
 def test_an_interrupted_round_goes_on_in_a_worker_and_is_watched_to_its_real_end(session, supervisor):
     round_ = supervisor.train(session.path, plan(steps=40))
     until(round_, events.StepDone)
-    supervisor.stop(round_)
+    supervisor.stop(round_, timeout=30)
     assert round_.status == "stopped"
     done = round_.last_event().steps
     supervisor.resume(session.path, round_)
