@@ -19,6 +19,7 @@ from skimage.io import imsave
 from napari_semiseg.data.phantoms import cardiac
 from napari_semiseg.engine.plan import Plan
 from napari_semiseg.gui.demo import open_window, settle, wait
+from napari_semiseg.gui.training import Phase
 from napari_semiseg.session.sample import create_sample
 
 TABS = {"label": 0, "train": 1, "review": 2, "export": 3, "volumes": 4}
@@ -96,7 +97,8 @@ def main() -> None:
     panel.tabs.setCurrentIndex(TABS["train"])
     viewer.dims.set_current_step(0, labelled[2] + 1)
     desk.runs.start(Plan(minutes=options.minutes))
-    wait(lambda: desk.training.progress > 0.6, "the middle of the training")
+    # Preparing has a progress of its own, and no curve yet.
+    wait(lambda: desk.training.phase is Phase.TRAINING and desk.training.progress > 0.6, "the middle of the training")
     camera.shoot("train")
     wait(lambda: not desk.training.phase.active, "the end of the training")
     wait(lambda: desk.sheet.overlays.stored is not None, "the prediction")
@@ -134,6 +136,13 @@ def main() -> None:
     settle(1.0)
     camera.shoot("rounds", seen=panel.train.rounds.list)
     panel.messages.decline.click()
+    desk.history.compare(1, 2)
+    wait(lambda: desk.history.comparison is not None, "the comparison of two rounds")
+    desk.show_overlay("labels", False)
+    viewer.dims.set_current_step(0, labelled[2] + 1)
+    camera.close_up("difference")
+    desk.show_overlay("difference", False)
+    desk.show_overlay("labels")
 
     panel.tabs.setCurrentIndex(TABS["export"])
     panel.export.section.expand(animate=False)
