@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from small_methods import built, draw_batch, shapes, tiny
+from small_methods import TINY, built, draw_batch, has_gradient, shapes, tiny
 
+from napari_semiseg import methods
 from napari_semiseg.data.intensity import IntensityRule
 from napari_semiseg.data.volumes import TrainingVolume
 from napari_semiseg.data.working import WorkingGrid, to_working
+from napari_semiseg.engine.model import Model
+from napari_semiseg.engine.pretraining import Pretrained
 from napari_semiseg.errors import InputError
 from napari_semiseg.losses import local_region_contrast
 from napari_semiseg.steps import completed
@@ -215,3 +218,39 @@ def test_a_resnet_is_pre_trained_and_supervised_starts_from_it():
     mine = built(tiny("supervised", network="resnet_unet"))["unet"].state_dict()
     fitting = {key for key, value in networks["unet"].state_dict().items() if mine[key].shape == value.shape}
     assert set(mine) - fitting == {"head.weight", "head.bias"}
+
+
+def test_as_printed_a_resnet_learns_slices_beside_a_unet_that_learns_superpixels():
+    method = methods.get("lrc").preset("paper", small=True, **TINY["lrc"])
+    networks, batch = built(method), draw_batch(method, stripes())
+    pair = networks["unet"]
+    losses = method.losses(networks, batch, 0.5)
+    losses["slices"].backward(retain_graph=True)
+    assert has_gradient(pair.whole.encoder)
+    assert not has_gradient(pair.regions)
+    losses["superpixels"].backward()
+    assert has_gradient(pair.regions.encoder)
+    assert has_gradient(pair.regions.head)
+    assert not has_gradient(pair.whole.decoder)  # fresh when labels come
+    with torch.no_grad():
+        pair.whole.encoder.stem[0].weight.add_(1.0)
+    method.after_step(networks, 0)
+    assert torch.equal(networks["follower"]["unet"].encoder.stem[0].weight, pair.whole.encoder.stem[0].weight)
+
+
+def test_the_printed_pair_starts_pre_trained_but_for_the_head_that_knows_classes():
+    rule, grid = IntensityRule(None), WorkingGrid(1.0)
+    pre_trained, fresh = (
+        Model.build(method, (0, 1, 2), {}, grid, rule, small=True)
+        for method in (
+            methods.get("lrc").preset("paper", small=True),
+            methods.get("supervised").preset("product", small=True, network="lrc_pair"),
+        )
+    )
+    mine = fresh.networks["unet"]
+    before = mine.head.weight.clone()
+    assert Pretrained(pre_trained, "round 1").give_to(fresh) == "unet starts pre-trained from round 1"
+    theirs = pre_trained.networks["unet"]
+    assert torch.equal(mine.regions.head.weight, theirs.regions.head.weight)
+    assert torch.equal(mine.whole.encoder.stem[0].weight, theirs.whole.encoder.stem[0].weight)
+    assert torch.equal(mine.head.weight, before)

@@ -21,6 +21,7 @@ NETWORKS = {
     "unet_decoders": ("unet_decoders", {"channels": (8, 16, 32, 64, 128), "upsampling": UPSAMPLING}),
     "resnet_unet, narrow": ("resnet_unet", {"width": 16}),
     "resnet_unet, deep": ("resnet_unet", {"width": 8, "depth": 50}),
+    "lrc_pair, narrow": ("lrc_pair", {"width": 16, "channels": (8, 16, 32, 64, 128)}),
     "unet32t, narrow": ("unet32t", {"channels": (8, 16, 32, 64, 128)}),
     "vnet16, narrow": ("vnet16", {"width": 8}),
     "vnet16, narrow, instance norm": ("vnet16", {"width": 8, "norm": "instance"}),

@@ -59,7 +59,8 @@ class Pretrained:
 def _fill(model: Model, name: str, source: Model) -> bool:
     """Let one network of a model take over what fits; return whether it was enough."""
     mine = model.networks[name].state_dict()
-    shared = max((_shared(mine, network.state_dict()) for network in source.networks.values()), key=_size)
+    classes = model.setup.classes
+    shared = max((_shared(mine, network.state_dict(), classes) for network in source.networks.values()), key=_size)
     if not shared or _size(shared) < LEAST_SHARE * _size(mine):
         return False
     for key, value in shared.items():
@@ -67,11 +68,13 @@ def _fill(model: Model, name: str, source: Model) -> bool:
     return True
 
 
-def _shared(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _shared(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor], classes: int) -> dict[str, Tensor]:
     return {
         key: theirs[key]
         for key, value in mine.items()
-        if key in theirs and theirs[key].shape == value.shape and "head" not in key.split(".")
+        if key in theirs
+        and theirs[key].shape == value.shape
+        and not ("head" in key.split(".") and len(value) == classes)
     }
 
 

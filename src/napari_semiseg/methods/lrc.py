@@ -24,10 +24,10 @@ from napari_semiseg.losses.schedules import ema_decay
 from napari_semiseg.methods.base import Method, Rate, Setup
 from napari_semiseg.methods.preparation import Preparation, Progress, Targets
 from napari_semiseg.methods.teacher import follow, teacher_of
+from napari_semiseg.networks.lrc_pair import FEATURES, LRCPair, resnet_depth
 from napari_semiseg.networks.unet import UShaped
 from napari_semiseg.regions.superpixels import felzenszwalb_plane
 
-_FEATURES = 64  # D_f of the pixels
 _EMBEDDING = 128  # length of z
 _AIR_SHARE = 0.05  # of the intensity range: regions darker than this on average are air
 _LEAST_REGION = 50  # pixels; or a thousandth of the plane
@@ -53,6 +53,7 @@ class RegionPreTraining(Method):
             "affine": False,
             "include_self": True,
             "contrast_change": 0.0,
+            "network": "lrc_pair",
         },
         "product": {"unlabelled_batch": 12},
         "product-small": {
@@ -66,9 +67,10 @@ class RegionPreTraining(Method):
 
     labelled_batch: int = Field(0, ge=0, le=0, description="This method uses no labelled crops")
     learning_rate: float = Field(1e-3, gt=0, le=1, description="Highest learning rate")
-    network: Literal["unet16", "resnet_unet"] = Field(
+    network: Literal["unet16", "resnet_unet", "lrc_pair"] = Field(
         "unet16",
-        description="The network: the U-Net of most methods, or one with the encoder of a ResNet-18",
+        description="The network: the U-Net of most methods, one with the encoder of a ResNet-18, or as printed a "
+        "ResNet for slices beside a U-Net for superpixels, from which supervised with network=lrc_pair starts",
     )
     region_contrast: float = Field(1.0, ge=0, le=10, description="Weight of the contrast of superpixels")
     image_contrast: float = Field(1.0, ge=0, le=10, description="Weight of the contrast of slices")
@@ -93,10 +95,12 @@ class RegionPreTraining(Method):
 
     def networks(self, setup: Setup) -> nn.ModuleDict:
         """Build the U-Net with 64 feature channels, the projector, the key encoder that follows both, and the queue."""
-        unet = cast(UShaped, nets.build(self.network, setup.channels, _FEATURES))
-        width = unet.bottleneck_channels
+        options = {"depth": resnet_depth(small=setup.small)} if self.network == "lrc_pair" else {}
+        unet = nets.build(self.network, setup.channels, FEATURES, **options)
+        whole, _ = _branches(unet)
+        width = whole.bottleneck_channels
         projector = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, _EMBEDDING))
-        keys = cast(nn.ModuleDict, teacher_of(nn.ModuleDict({"unet": unet, "projector": projector})))
+        keys = cast(nn.ModuleDict, teacher_of(nn.ModuleDict({"unet": whole, "projector": projector})))
         followed = cast(UShaped, keys["unet"])
         del followed.decoder, followed.head  # only its encoder is asked
         queue = lrc.KeyQueue(_EMBEDDING, self.queue)
@@ -106,12 +110,12 @@ class RegionPreTraining(Method):
         """Return the contrast of superpixels L_l and of slices L_g between the batch and a deformed view of it."""
         image, regions = self._second_view(batch)
         first = batch.extras["regions"]
-        unet = cast(UShaped, networks["unet"])
+        whole, regional = _branches(networks["unet"])
         count, height, width = first.shape
-        levels = unet.encode(torch.cat([batch.image, image]))
+        levels = regional.encode(torch.cat([batch.image, image]))
         losses = {}
         if self.region_contrast > 0:
-            features = unet.decode(levels, height, width).logits
+            features = regional.decode(levels, height, width).logits
             losses["superpixels"] = self.region_contrast * lrc.local_loss(
                 (features[:count], features[count:]),
                 (first, regions),
@@ -120,7 +124,8 @@ class RegionPreTraining(Method):
                 include_self=self.include_self,
             )
         if self.image_contrast > 0:
-            query = _embed(networks["projector"], levels[-1][:count])
+            coarsest = levels[-1][:count] if whole is regional else whole.encode(batch.image)[-1]
+            query = _embed(networks["projector"], coarsest)
             losses["slices"] = self.image_contrast * self._slice_contrast(networks, query, image, batch)
         return losses
 
@@ -173,8 +178,10 @@ class RegionPreTraining(Method):
 
     def after_step(self, networks: nn.ModuleDict, step: int) -> None:
         """Let the encoder of the keys follow."""
-        for key in ("unet", "projector"):
-            follow(cast(nn.ModuleDict, networks["follower"])[key], networks[key], ema_decay(step, self.momentum))
+        keys = cast(nn.ModuleDict, networks["follower"])
+        whole, _ = _branches(networks["unet"])
+        follow(keys["unet"], whole, ema_decay(step, self.momentum))
+        follow(keys["projector"], networks["projector"], ema_decay(step, self.momentum))
 
     def after_warm_start(self, networks: nn.ModuleDict) -> None:
         """Flush the queue and put the encoder of the keys where the other one is."""
@@ -218,6 +225,13 @@ class RegionPreTraining(Method):
         numbers += numbers >= lrc.NO_REGION
         numbers[means < air] = lrc.NO_REGION
         return numbers.astype(np.int16)[found]
+
+
+def _branches(network: nn.Module) -> tuple[UShaped, UShaped]:
+    """Return the network whose encoder tells slices apart, and the one that tells superpixels apart."""
+    if isinstance(network, LRCPair):
+        return network.whole, network.regions
+    return cast(UShaped, network), cast(UShaped, network)
 
 
 def _air(image: Tensor) -> float:

@@ -12,6 +12,7 @@ from napari_semiseg import networks as nets
 from napari_semiseg.data.sampling import Batch
 from napari_semiseg.methods import terms
 from napari_semiseg.methods.base import Method, Rate, Setup
+from napari_semiseg.networks.lrc_pair import resnet_depth
 
 
 class Supervised(Method):
@@ -36,10 +37,10 @@ class Supervised(Method):
 
     unlabelled_batch: int = Field(0, ge=0, le=0, description="This method uses no unlabelled crops")
     learning_rate: float = Field(2e-3, gt=0, le=1, description="Highest learning rate")
-    network: Literal["unet16", "unet32t", "resnet_unet", "cs_unet", "swin_unet"] = Field(
+    network: Literal["unet16", "unet32t", "resnet_unet", "lrc_pair", "cs_unet", "swin_unet"] = Field(
         "unet16",
-        description="U-Net of 16 or 32 channels, U-Net with the encoder of a ResNet-18, or one of the Transformers "
-        "(slow without a GPU)",
+        description="U-Net of 16 or 32 channels, U-Net with the encoder of a ResNet-18, the pair of networks that lrc "
+        "pre-trains as printed, or one of the Transformers (slow without a GPU)",
     )
 
     dice_all_classes: bool = Field(
@@ -48,7 +49,8 @@ class Supervised(Method):
 
     def networks(self, setup: Setup) -> nn.ModuleDict:
         """Build the network."""
-        return nn.ModuleDict({"unet": nets.build(self.network, setup.channels, setup.classes)})
+        options = {"depth": resnet_depth(small=setup.small)} if self.network == "lrc_pair" else {}
+        return nn.ModuleDict({"unet": nets.build(self.network, setup.channels, setup.classes, **options)})
 
     def losses(self, networks: nn.ModuleDict, batch: Batch, progress: float) -> dict[str, Tensor]:
         """Return the supervised loss."""

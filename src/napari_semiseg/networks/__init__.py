@@ -9,6 +9,7 @@ from typing import Any
 
 from napari_semiseg.errors import InputError
 from napari_semiseg.networks.cs_unet import CSUnet
+from napari_semiseg.networks.lrc_pair import LRCPair
 from napari_semiseg.networks.output import Network, NetworkOutput
 from napari_semiseg.networks.res34_3d import Res343D
 from napari_semiseg.networks.resnet_unet import ResNetUNet
@@ -25,6 +26,7 @@ _OWN: dict[str, Callable[..., Network]] = {
     "unet32t": UNet32T,
     "unet_decoders": UNetDecoders,
     "resnet_unet": ResNetUNet,
+    "lrc_pair": LRCPair,
     "vnet16": VNet,
     "vnet_decoders": VNetDecoders,
     "res34_3d": Res343D,
