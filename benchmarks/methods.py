@@ -18,11 +18,12 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -159,8 +160,10 @@ def measure(run: Run, options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         session = created(Path(folder), options.data, division, options.slices)
         step_s = trained(session, method, preset, seed, options)
-        if not methods.get(method).needs_labels:
-            trained(session, "supervised", preset, seed, options)
+        kind = methods.get(method)
+        if not kind.needs_labels:
+            network = {"network": kind.preset(preset, small=True).model_dump()["network"]}
+            trained(session, "supervised", preset, seed, options, network)
         scores = judged(session, options.data, division.unseen, Path(folder), options.device)
     means = {key: _mean([s[key] for each in scores.values() for s in each.values()]) for key in SCORES}
     return {
@@ -189,7 +192,14 @@ def created(folder: Path, data: Path, division: Division, slices: int) -> Sessio
     return api.new(folder / "session.semiseg", sources, classes=names)
 
 
-def trained(session: Session, method: str, preset: str, seed: int, options: argparse.Namespace) -> float:
+def trained(
+    session: Session,
+    method: str,
+    preset: str,
+    seed: int,
+    options: argparse.Namespace,
+    further: Mapping[str, Any] = MappingProxyType({}),
+) -> float:
     """Train a round and return the median seconds from one step to the next."""
     control, ends = LocalControl(), list[float]()
     for event in api.train(
@@ -198,7 +208,7 @@ def trained(session: Session, method: str, preset: str, seed: int, options: argp
         preset=preset,
         seed=seed,
         steps=options.steps + 1,
-        settings=small_settings(method, preset) if options.size == "small" else {},
+        settings={**(small_settings(method, preset) if options.size == "small" else {}), **further},
         device=options.device,
         threads=options.threads,
         hold_out=False,

@@ -205,7 +205,7 @@ TABLES: dict[str, Callable[[Any], str]] = {
         few_slices,
         methods,
     )
-} | {"three_slices": few_slices}
+} | dict.fromkeys(("three_slices", "several_volumes"), few_slices)
 
 
 def filled(page: str) -> str:

@@ -93,7 +93,7 @@ def shapes(classes=3, planes=6, side=64, labelled=(1, 4), seed=0) -> TrainingVol
 
 def draw_batch(method: methods.Method, volume: TrainingVolume, seed=0, *, plain=True) -> Batch:
     grid = WorkingGrid.of([volume], 512)
-    classes = 1 + int(volume.labels[volume.labels != UNSAID].max(initial=0))
+    classes = 1 + max(int(volume.labels[volume.labels != UNSAID].max(initial=0)), *volume.unsought, 0)
     working = to_working([volume], grid, IntensityRule.of([volume]))
     targets = completed(method.targets(working, [volume], lambda: False))
     working = [
