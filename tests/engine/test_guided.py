@@ -201,5 +201,5 @@ def test_models_of_the_first_version_are_read(tube, tmp_path):
     assert Model.load(tmp_path).method.name == "supervised"
     description["settings"]["guidance"] = True  # its network saw the walk
     (tmp_path / "model.json").write_text(json.dumps(description))
-    with pytest.raises(InputError, match="do not fit the method 'supervised'"):
+    with pytest.raises(InputError, match="replaced by walk_teaching; train a new round"):
         Model.load(tmp_path)

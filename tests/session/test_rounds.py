@@ -220,6 +220,18 @@ def test_corrected_planes_are_those_that_changed_since(session):
     assert isinstance(run[-1], events.Finished)
 
 
+def test_a_round_whose_model_an_earlier_version_made_otherwise_is_not_continued(session):
+    list(train_round(session, plan(steps=1)))
+    file = session.rounds()[-1].path / "model.json"
+    description = json.loads(file.read_text())
+    description["settings"]["guidance"] = True
+    file.write_text(json.dumps(description))
+    run = list(train_round(session, plan(steps=1)))
+    told = [event.text for event in run if isinstance(event, events.Notice)]
+    assert any(text.startswith("This round starts afresh: ") and "saw a random walk" in text for text in told)
+    assert isinstance(run[-1], events.Finished)
+
+
 def test_an_interrupted_round_goes_on_exactly(session):
     whole = [e.losses for e in train_round(session, plan(steps=6, warm_start=False)) if isinstance(e, events.StepDone)]
     round_ = session.new_round(plan(steps=6, warm_start=False))

@@ -266,6 +266,11 @@ def _described(file: Path) -> _Description:
 
 def _method_of(description: _Description, file: Path) -> Method:
     """Return the method with the settings that the model was trained with."""
+    if description.settings.get("guidance") is True:
+        raise InputError(
+            f"The model in {file} saw a random walk as input, which later versions replaced by walk_teaching; "
+            "train a new round."
+        )
     try:
         kind = methods.get(description.method)
         known = kind.model_fields
