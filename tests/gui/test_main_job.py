@@ -90,10 +90,10 @@ def test_the_main_job(make_panel, image, tmp_path):
     np.testing.assert_allclose(entropy, stored.entropy[4] / 255, atol=1e-6)
 
     hands.click(panel.review.next)
-    hands.wait(lambda: panel.review.reason.text() != "")
+    hands.wait(lambda: "uncertain" in panel.messages.text.text())
     suggested = desk.sheet.plane
     assert suggested not in PLANES
-    assert "uncertain" in panel.review.reason.text()
+    assert panel.messages.text.text().startswith(f"Slice {suggested}")
 
     painted_before = desk.sheet.annotation.data[suggested].copy()
     hands.click(panel.review.accept)

@@ -32,17 +32,16 @@ class Review:
     Signals
     -------
     changed()
-        Another suggestion, or a preview arrived.
+        Another volume is shown, or a preview arrived.
     """
 
     changed = Signal()
 
     def __init__(self, desk: Desk):
         self.desk = desk
-        self.suggestion: Suggestion | None = None
         desk.training.preview_ready.connect(self._on_preview)
         desk.training.prediction_ready.connect(self._on_prediction)
-        desk.volume_changed.connect(self._forget)
+        desk.volume_changed.connect(self.changed.emit)
 
     @property
     def has_prediction(self) -> bool:
@@ -90,10 +89,8 @@ class Review:
             if not found:
                 self.desk.tell("No slice that is not annotated yet has a predicted structure.", "warning")
                 return
-            self.suggestion = found[0]
             sheet.go_to(found[0].plane)
-            self.changed.emit()
-            self.desk.tell(f"Slice {found[0].plane} is shown.")
+            self.desk.tell(found[0].reason)
 
         self.desk.compute.run(rank, arrived)
 
@@ -193,7 +190,3 @@ class Review:
                 self.desk.regions.update()
 
         self.desk.compute.run(lambda: session.latest_prediction(volume_id), arrived)
-
-    def _forget(self) -> None:
-        self.suggestion = None
-        self.changed.emit()

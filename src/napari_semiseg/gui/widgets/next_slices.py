@@ -7,7 +7,7 @@ from qtpy.QtWidgets import QLabel, QListWidget, QListWidgetItem, QPushButton, QW
 
 from napari_semiseg.gui import outlook
 from napari_semiseg.gui.desk import Desk
-from napari_semiseg.gui.widgets.pieces import allow, button, column, heading, row, sentence
+from napari_semiseg.gui.widgets.pieces import allow, button, column, heading, row
 
 _SPACED = 4
 
@@ -23,7 +23,6 @@ class NextSlices(QWidget):
             "Show the slice where an annotation helps most, and say why (key N steps through them)",
             desk.review.go_to_most_uncertain,
         )
-        self.reason = sentence()
         self.list = QListWidget()
         self.list.setWordWrap(True)
         self.list.setSpacing(2)
@@ -41,7 +40,6 @@ class NextSlices(QWidget):
             column(
                 heading("Next slice"),
                 self.best,
-                self.reason,
                 self.list,
                 row(QLabel("Equally spaced:"), *self.spaced, None),
             )
@@ -54,10 +52,8 @@ class NextSlices(QWidget):
 
     def refresh(self) -> None:
         """Show the present suggestions."""
-        found, suggestion = self.desk.survey.found, self.desk.review.suggestion
+        found = self.desk.survey.found
         allow(self.best, outlook.why_not_accept(self.desk.runs.facts()))
-        self.reason.setText("" if suggestion is None else suggestion.reason)
-        self.reason.setVisible(suggestion is not None)
         self.list.clear()
         for entry in found.ranked:
             item = QListWidgetItem(entry.reason)

@@ -28,7 +28,7 @@ class ReviewTab(QWidget):
         super().__init__(parent)
         self.desk = desk
         self.slices = NextSlices(desk)
-        self.next, self.reason = self.slices.best, self.slices.reason
+        self.next = self.slices.best
         self.accept = button(
             "Accept this slice",
             "Take the prediction of this slice into the annotation; Ctrl-Z takes it back (key Y)",
