@@ -39,7 +39,7 @@ def cross_entropy(
     mask = _mask(label, weight)
     losses = functional.cross_entropy(logits.float(), label, ignore_index=UNSAID, reduction="none")
     if merged is not None:
-        group = _group(merged, logits)
+        group = merged_group(merged, logits)
         either = logits.float().log_softmax(dim=1).masked_fill(~group, -math.inf).logsumexp(dim=1)
         losses = torch.where(label == 0, -either, losses)
     # Sums of weights below one voxel would blow the loss up; methods.md bounds the divisor by 1.
@@ -77,7 +77,7 @@ def dice_loss(
     mask = _mask(label, weight)[:, None]
     probabilities = logits.float().softmax(dim=1)
     if merged is not None:
-        group = _group(merged, logits)
+        group = merged_group(merged, logits)
         either = (probabilities * group).sum(dim=1, keepdim=True)
         rest = torch.cat([either, probabilities[:, 1:] * ~group[:, 1:]], dim=1)
         probabilities = torch.where((label == 0)[:, None], rest, probabilities)
@@ -138,8 +138,8 @@ def normalised_entropy(logits: Tensor) -> Tensor:
     return entropy(logits) / math.log(logits.shape[1])
 
 
-def _group(merged: Tensor, logits: Tensor) -> Tensor:
-    """Bring the merged classes of each sample to the shape (B, C, 1, …)."""
+def merged_group(merged: Tensor, logits: Tensor) -> Tensor:
+    """Bring the classes that label 0 stands for in each sample, bool (B, K ≤ C), to the shape (B, C, 1, …)."""
     padded = functional.pad(merged, (0, logits.shape[1] - merged.shape[1]), value=False)
     return padded.reshape(*padded.shape, *(1 for _ in logits.shape[2:]))
 

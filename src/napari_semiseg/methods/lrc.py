@@ -24,7 +24,7 @@ from napari_semiseg.losses.schedules import ema_decay
 from napari_semiseg.methods.base import Method, Rate, Setup
 from napari_semiseg.methods.preparation import Preparation, Progress, Targets
 from napari_semiseg.methods.teacher import follow, teacher_of
-from napari_semiseg.networks.lrc_pair import FEATURES, LRCPair, resnet_depth
+from napari_semiseg.networks.lrc_pair import FEATURES, LRCPair, pair_options
 from napari_semiseg.networks.unet import UShaped
 from napari_semiseg.regions.superpixels import felzenszwalb_plane
 
@@ -95,7 +95,7 @@ class RegionPreTraining(Method):
 
     def networks(self, setup: Setup) -> nn.ModuleDict:
         """Build the U-Net with 64 feature channels, the projector, the key encoder that follows both, and the queue."""
-        options = {"depth": resnet_depth(small=setup.small)} if self.network == "lrc_pair" else {}
+        options = pair_options(self.network, small=setup.small)
         unet = nets.build(self.network, setup.channels, FEATURES, **options)
         whole, _ = _branches(unet)
         width = whole.bottleneck_channels

@@ -12,7 +12,7 @@ from napari_semiseg import networks as nets
 from napari_semiseg.data.sampling import Batch
 from napari_semiseg.methods import terms
 from napari_semiseg.methods.base import Method, Rate, Setup
-from napari_semiseg.networks.lrc_pair import resnet_depth
+from napari_semiseg.networks.lrc_pair import pair_options
 
 
 class Supervised(Method):
@@ -49,7 +49,7 @@ class Supervised(Method):
 
     def networks(self, setup: Setup) -> nn.ModuleDict:
         """Build the network."""
-        options = {"depth": resnet_depth(small=setup.small)} if self.network == "lrc_pair" else {}
+        options = pair_options(self.network, small=setup.small)
         return nn.ModuleDict({"unet": nets.build(self.network, setup.channels, setup.classes, **options)})
 
     def losses(self, networks: nn.ModuleDict, batch: Batch, progress: float) -> dict[str, Tensor]:

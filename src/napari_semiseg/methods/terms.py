@@ -6,12 +6,11 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from napari_semiseg.data.sampling import Batch
 from napari_semiseg.data.volumes import COMPLETE_SHARE, UNSAID
 from napari_semiseg.losses.schedules import ramp_up
-from napari_semiseg.losses.supervised import cross_entropy, dice_loss
+from napari_semiseg.losses.supervised import cross_entropy, dice_loss, merged_group
 
 _IMPOSSIBLE = -1e4  # and not −∞, of which an entropy is not a number
 
@@ -72,9 +71,7 @@ def possible(logits: Tensor, batch: Batch) -> Tensor:
     logits = logits.detach()
     if batch.either is None or batch.merged is None:
         return logits
-    merged = functional.pad(batch.merged, (0, logits.shape[1] - batch.merged.shape[1]), value=False)
-    merged = merged.view(*merged.shape, *[1] * (logits.dim() - 2))
-    return logits.masked_fill(batch.either[:, None] & ~merged, _IMPOSSIBLE)
+    return logits.masked_fill(batch.either[:, None] & ~merged_group(batch.merged, logits), _IMPOSSIBLE)
 
 
 def permitted(label: Tensor, batch: Batch) -> Tensor:

@@ -8,12 +8,11 @@ from typing import Any, ClassVar, Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional
 
 from napari_semiseg.data.guide import shared_out
 from napari_semiseg.data.sampling import Batch
 from napari_semiseg.losses.schedules import ramp_up
-from napari_semiseg.losses.supervised import soft_cross_entropy, soft_dice_loss
+from napari_semiseg.losses.supervised import merged_group, soft_cross_entropy, soft_dice_loss
 from napari_semiseg.methods import terms
 from napari_semiseg.methods.teacher import Taught, says
 
@@ -86,12 +85,11 @@ class WalkTeaching(Taught):
         weight : Tensor, shape (B, H, W)
         """
         carried = torch.zeros_like(own) if batch.carried is None else batch.carried
-        group = torch.zeros(len(own), 1, dtype=torch.bool, device=own.device) if batch.merged is None else batch.merged
-        group = functional.pad(group, (0, own.shape[1] - group.shape[1]), value=False)
-        group[:, 0] = True
-        heard = progress >= self.quiet
         walked = carried.sum(dim=1) > 0.5
-        both = 0.5 * (shared_out(carried, own, group) + own) if heard else shared_out(carried, own, group)
+        if batch.merged is not None:
+            carried = shared_out(carried, own, merged_group(batch.merged, own).flatten(1))
+        heard = progress >= self.quiet
+        both = 0.5 * (carried + own) if heard else carried
         alone = ramp_up(progress) if heard else 0.0
         return (
             torch.where(walked[:, None], both, own),

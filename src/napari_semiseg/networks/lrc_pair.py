@@ -48,6 +48,6 @@ class LRCPair(Network):
         return NetworkOutput(self.head(features), regions.features)
 
 
-def resnet_depth(*, small: bool) -> int:
-    """Return the depth of the ResNet: 50 as in the print, 18 where no GPU helps."""
-    return 18 if small else 50
+def pair_options(network: str, *, small: bool) -> dict[str, int]:
+    """Return the options of a network by its name: the pair has a ResNet-50 as in the print, 18 where no GPU helps."""
+    return {"depth": 18 if small else 50} if network == "lrc_pair" else {}
